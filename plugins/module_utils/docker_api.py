@@ -1,0 +1,81 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Connections to a Docker Engine described by ``machine_docker``, the endpoint contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+
+try:
+    import docker
+    import docker.errors
+    import requests.exceptions
+
+    HAS_DOCKER = True
+except ImportError:  # reported by connect(): the plugin must load so that ansible-doc can read it
+    HAS_DOCKER = False
+
+#: argument spec of the option ``docker``: a ``machine_docker`` dict (see design: the endpoint contract)
+ENDPOINT_SPEC: dict[str, Any] = {
+    "docker_host": {"type": "str", "required": True},
+    "tls": {"type": "bool", "default": False},
+    "validate_certs": {"type": "bool", "default": False},
+    "ca_path": {"type": "path"},
+    "client_cert": {"type": "path"},
+    "client_key": {"type": "path"},
+}
+
+
+def tls_config(endpoint: Mapping[str, Any]) -> Any:
+    """Return the TLS settings of *endpoint* for the Docker SDK, or False for a plain one.
+
+    A missing key or certificate raises ApiaryError and names the file.
+    """
+    if not endpoint.get("tls") and not endpoint.get("validate_certs"):
+        return False
+    cert = (endpoint["client_cert"], endpoint["client_key"]) if endpoint.get("client_cert") else None
+    try:
+        return docker.tls.TLSConfig(
+            client_cert=cert, ca_cert=endpoint.get("ca_path"), verify=bool(endpoint.get("validate_certs"))
+        )
+    except docker.errors.TLSParameterError as error:
+        raise ApiaryError(
+            f"cannot use the TLS files of {endpoint['docker_host']} "
+            f"({endpoint.get('ca_path')}, {endpoint.get('client_cert')}, {endpoint.get('client_key')}): {error}. "
+            "Run playbooks/machines.yml, which makes them again."
+        ) from error
+
+
+@contextmanager
+def connect(endpoint: Mapping[str, Any], timeout_seconds: int = 60) -> Iterator[Any]:
+    """Yield a docker.APIClient for *endpoint*; every failure to reach it or to be served becomes an ApiaryError.
+
+    The API version is negotiated, so engines from 19.03 (API 1.40) on can be used.
+    """
+    if not HAS_DOCKER:
+        raise ApiaryError("the Docker SDK for Python is missing on the controller: run 'make setup', or pip install docker")
+    host = endpoint["docker_host"]
+    client = None
+    try:
+        client = docker.APIClient(
+            base_url=host, tls=tls_config(endpoint), version="auto", timeout=timeout_seconds, use_ssh_client=True
+        )
+        yield client
+    except docker.errors.APIError as error:
+        raise ApiaryError(f"the engine at {host} refused a request: {error.explanation or error}") from error
+    except docker.errors.DockerException as error:
+        raise ApiaryError(
+            f"cannot reach the engine at {host}: {error}. Is the machine running? playbooks/machines.yml starts it again."
+        ) from error
+    except (requests.exceptions.RequestException, OSError) as error:
+        raise ApiaryError(
+            f"the connection to the engine at {host} failed: {error}. Is the machine running? "
+            "playbooks/machines.yml starts it again."
+        ) from error
+    finally:
+        if client is not None:
+            client.close()
