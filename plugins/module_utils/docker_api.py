@@ -19,6 +19,17 @@ try:
 except ImportError:  # reported by connect(): the plugin must load so that ansible-doc can read it
     HAS_DOCKER = False
 
+if HAS_DOCKER:
+
+    class Client(docker.APIClient):  # type: ignore[misc]  # the SDK has no types
+        """The SDK's client, deaf to proxies and CA bundles of the environment: an endpoint says all there is to say.
+
+        With REQUESTS_CA_BUNDLE set, requests would check an engine against that and not against the cluster's authority.
+        """
+
+        trust_env = property(lambda self: False, lambda self, value: None)
+
+
 #: argument spec of the option ``docker``: a ``machine_docker`` dict (see design: the endpoint contract)
 ENDPOINT_SPEC: dict[str, Any] = {
     "docker_host": {"type": "str", "required": True},
@@ -57,11 +68,11 @@ def connect(endpoint: Mapping[str, Any], timeout_seconds: int = 60) -> Iterator[
     The API version is negotiated, so engines from 19.03 (API 1.40) on can be used.
     """
     if not HAS_DOCKER:
-        raise ApiaryError("the Docker SDK for Python is missing on the controller: run 'make setup', or pip install docker")
+        raise ApiaryError("the Docker SDK for Python is missing on the controller: 'make setup' installs it")
     host = endpoint["docker_host"]
     client = None
     try:
-        client = docker.APIClient(
+        client = Client(
             base_url=host, tls=tls_config(endpoint), version="auto", timeout=timeout_seconds, use_ssh_client=True
         )
         yield client
@@ -69,7 +80,8 @@ def connect(endpoint: Mapping[str, Any], timeout_seconds: int = 60) -> Iterator[
         raise ApiaryError(f"the engine at {host} refused a request: {error.explanation or error}") from error
     except docker.errors.DockerException as error:
         raise ApiaryError(
-            f"cannot reach the engine at {host}: {error}. Is the machine running? playbooks/machines.yml starts it again."
+            f"cannot reach the engine at {host}: {error}. Is the machine running? "
+            "playbooks/machines.yml starts it again."
         ) from error
     except (requests.exceptions.RequestException, OSError) as error:
         raise ApiaryError(

@@ -1,0 +1,71 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Find what would keep QEMU machines from running; see the module of the same name for its documentation."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.apiary.swarm.plugins.module_utils import preflight
+from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.qemu import QEMU, find_tool
+from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Monitor
+from ansible_collections.apiary.swarm.plugins.modules.qemu_preflight import ARGUMENT_SPEC
+
+#: programs and the Debian packages that bring them
+_PROGRAMS = {QEMU: "qemu-system-x86", "mke2fs": "e2fsprogs"}
+_BUILD_PROGRAMS = {"mmdebstrap": "mmdebstrap", "genext2fs": "genext2fs", "flock": "util-linux"}
+#: what a machine writes before the first stack runs on it, and what the image and its building take
+_MACHINE_BYTES = 1 << 30
+_BUILD_BYTES = 2 << 30
+
+
+class ActionModule(ApiaryAction):
+    """Fail with all that is wrong, before anything is changed."""
+
+    argument_spec = ARGUMENT_SPEC
+
+    def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        machines: list[dict[str, Any]] = params["machines"]
+        directory, image = Path(params["cluster_directory"]), Path(params["image"])
+        problems = [
+            *preflight.address_problems(machines, params["loopback_network"], params["lan_network"]),
+            *preflight.size_problems(machines),
+        ]
+        if platform.machine() != "x86_64":
+            problems.append(f"this host is {platform.machine()}: the machine image is for x86_64 only so far")
+        programs = _PROGRAMS | ({} if image.exists() else _BUILD_PROGRAMS)
+        problems += [
+            f"{program} is missing on this host: 'make setup' installs it, or apt-get install {package}"
+            for program, package in programs.items()
+            if not find_tool(program)
+        ]
+        monitor_length = max(len(str(directory / "machines" / m["name"] / "monitor")) for m in machines)
+        if monitor_length > preflight.SOCKET_PATH_LIMIT:
+            problems.append(
+                f"qemu_machine_state_dir leads to {directory}, which is {monitor_length - preflight.SOCKET_PATH_LIMIT} "
+                "characters too long for a socket: choose a shorter path"
+            )
+            raise ApiaryError(preflight.report(problems))
+
+        stopped = []
+        for machine in machines:
+            wanted = preflight.host_ports(machine["forwarded_ports"])
+            try:
+                with Monitor(directory / "machines" / machine["name"] / "monitor") as monitor:
+                    wanted -= {(forward.protocol, forward.host_port) for forward in monitor.forwards()}
+            except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
+                stopped.append(machine)
+                wanted |= preflight.OWN_PORTS
+            problems += preflight.port_problems(machine["name"], machine["entrypoint"], wanted)
+        problems += preflight.memory_problems(stopped, Path("/proc/meminfo").read_text())
+        new = [machine for machine in stopped if not (directory / "machines" / machine["name"] / "disk.img").exists()]
+        problems += preflight.space_problems("qemu_machine_state_dir", directory, len(new) * _MACHINE_BYTES)
+        if not image.exists():
+            problems += preflight.space_problems("qemu_machine_cache_dir", image, _BUILD_BYTES)
+        if problems:
+            raise ApiaryError(preflight.report(problems))
+        return {"changed": False, "problems": []}

@@ -1,0 +1,153 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What would keep virtual machines from running on this host: each check returns sentences, none means fine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import shutil
+import socket
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.apiary.swarm.plugins.module_utils.qemu import API_PORT, SSH_PORT
+
+#: ports that every machine forwards besides those asked for
+OWN_PORTS = frozenset({("tcp", API_PORT), ("tcp", SSH_PORT)})
+#: sun_path of unix(7), less its closing NUL
+SOCKET_PATH_LIMIT = 107
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_MINIMUM_MEMORY_MIB = 512
+_MINIMUM_DISK_GIB = 2
+
+
+def report(problems: Iterable[str]) -> str:
+    """Return the problems as one message."""
+    return "Nothing has been changed. Before the machines can be made:\n" + "\n".join(f"  - {p}" for p in problems)
+
+
+def host_ports(forwarded_ports: Iterable[Mapping[str, Any]]) -> set[tuple[str, int]]:
+    """Return protocol and port of each entry of ``forwarded_ports``."""
+    return {(port.get("protocol", "tcp"), int(port["published"])) for port in forwarded_ports}
+
+
+def address_problems(
+    machines: Iterable[Mapping[str, Any]], loopback_network: str, lan_network: str
+) -> list[str]:
+    """Check names and addresses: well-formed, inside their ranges, and no two machines with the same."""
+    problems = []
+    networks = {}
+    for variable, value in (
+        ("qemu_machine_loopback_network", loopback_network),
+        ("qemu_machine_lan_network", lan_network),
+    ):
+        try:
+            networks[variable] = ipaddress.ip_network(value)
+        except ValueError as error:
+            problems.append(f"{variable} is {value!r}: {error}; give a network such as 127.0.99.0/24")
+    if problems:
+        return problems
+    if not networks["qemu_machine_loopback_network"].is_loopback:
+        problems.append(
+            f"qemu_machine_loopback_network is {loopback_network}, which lies outside 127.0.0.0/8: "
+            "machines are reached through loopback addresses alone"
+        )
+    users: dict[str, list[str]] = defaultdict(list)
+    for machine in machines:
+        name = machine["name"]
+        if not _HOST_NAME.fullmatch(name):
+            problems.append(
+                f"{name!r} cannot be a host name: letters, digits and inner hyphens only; rename it in the inventory"
+            )
+        for option, variable in (
+            ("entrypoint", "qemu_machine_loopback_network"),
+            ("lan_address", "qemu_machine_lan_network"),
+        ):
+            value = machine[option]
+            users[value].append(name)
+            try:
+                address = ipaddress.ip_address(value)
+            except ValueError:
+                address = None
+            network = networks[variable]
+            if address is None or address not in network or address in (network[0], network[1], network[-1]):
+                problems.append(
+                    f"{name}: {option} would be {value!r}, which is no address for a machine in {variable} ({network}): "
+                    "set qemu_machine_number for it in the inventory to a number from 2 to 254"
+                )
+    problems += [
+        f"{value} is the address of {' and '.join(names)}: give each its own qemu_machine_number in the inventory"
+        for value, names in users.items()
+        if len(names) > 1
+    ]
+    return problems
+
+
+def size_problems(machines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Check that sizes can work at all."""
+    problems = []
+    for machine in machines:
+        for option, minimum in (
+            ("memory_mib", _MINIMUM_MEMORY_MIB),
+            ("disk_gib", _MINIMUM_DISK_GIB),
+            ("cpus", 1),
+        ):
+            if machine[option] < minimum:
+                problems.append(
+                    f"{machine['name']}: qemu_machine_{option} is {machine[option]}; an engine needs at least {minimum}"
+                )
+    return problems
+
+
+def port_problems(name: str, entrypoint: str, ports: Iterable[tuple[str, int]]) -> list[str]:
+    """Check that ports of a loopback address are free, by taking each for a moment."""
+    problems = []
+    for protocol, port in sorted(ports):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((entrypoint, port))
+                if protocol == "tcp":
+                    probe.listen(1)
+            except PermissionError:
+                problems.append(
+                    f"{entrypoint}:{port}/{protocol} ({name}): a port below 1024 needs root on this host; "
+                    "publish a higher one in the stack"
+                )
+            except OSError as error:
+                problems.append(
+                    f"{entrypoint}:{port}/{protocol} ({name}) cannot be used on this host: {os.strerror(error.errno or 0)}. "
+                    f"'ss -lnp sport = :{port}' shows by whom; end that, or publish another port, "
+                    "or choose another qemu_machine_loopback_network"
+                )
+    return problems
+
+
+def memory_problems(machines: list[Mapping[str, Any]], meminfo: str) -> list[str]:
+    """Check that the machines that are to be started fit in what ``/proc/meminfo`` calls available."""
+    needed = sum(machine["memory_mib"] for machine in machines)
+    available = int(re.search(r"MemAvailable:\s+(\d+)", meminfo)[1]) >> 10  # type: ignore[index]  # always there
+    if needed <= available:
+        return []
+    return [
+        f"{len(machines)} machines need {needed} MiB of memory and {available} MiB are available: "
+        "lower qemu_machine_memory_mib or take machines out of the inventory"
+    ]
+
+
+def space_problems(variable: str, path: Path, needed_bytes: int) -> list[str]:
+    """Check the free space of the file system that *path* is or will be on."""
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free >= needed_bytes:
+        return []
+    return [
+        f"{existing} has {free >> 20} MiB free and {needed_bytes >> 20} MiB are needed: make room, "
+        f"or set {variable} to a directory elsewhere"
+    ]

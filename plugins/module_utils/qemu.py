@@ -1,0 +1,295 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One virtual machine under QEMU: its files, its command line, its life. Needs neither root nor a bridge."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory, write_private
+from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_certificate, ensure_ssh_key
+from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, Monitor, is_running
+
+API_PORT = 2376
+#: SSH comes in on this port of the entrypoint: 22 would need root on the host
+SSH_PORT = 2222
+#: the address of every machine on its own NAT network (QEMU's user networking); only the host can reach it
+NAT_ADDRESS = "10.0.2.15"
+#: a CPU for emulation: what glibc, Go and OpenSSL use well, without AVX, which emulates slowly
+EMULATED_CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq"
+QEMU = "qemu-system-x86_64"
+_SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+def find_tool(name: str) -> str | None:
+    """Return the path of a program; Debian's /usr/sbin is not on an ordinary user's PATH."""
+    return shutil.which(name, path=_SYSTEM_PATH)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as it should be. Sizes are in MiB and GiB; addresses are IPv4 literals."""
+
+    name: str
+    cluster_directory: Path
+    image: Path
+    memory_mib: int
+    cpus: int
+    disk_gib: int
+    entrypoint: str
+    lan_address: str
+    lan_prefix: int
+    multicast: str
+    disk_cache: str = "writeback"
+    forwards: frozenset[Forward] = field(default_factory=frozenset)
+
+    @property
+    def directory(self) -> Path:
+        return self.cluster_directory / "machines" / self.name
+
+    @property
+    def monitor_path(self) -> Path:
+        return self.directory / "monitor"
+
+    @property
+    def disk_path(self) -> Path:
+        return self.directory / "disk.img"
+
+    @property
+    def console_path(self) -> Path:
+        return self.directory / "console.log"
+
+    def all_forwards(self) -> set[Forward]:
+        """Return the ports asked for, and those of the API and of SSH."""
+        return {*self.forwards, Forward("tcp", API_PORT, API_PORT), Forward("tcp", SSH_PORT, 22)}
+
+    def lan_mac(self) -> str:
+        """Return the card's address on the LAN: QEMU's prefix and the last three bytes of the IP address."""
+        return "52:54:00:" + ":".join(f"{int(byte):02x}" for byte in self.lan_address.split(".")[1:])
+
+
+def command_line(machine: Machine, accelerator: str, cpu_model: str) -> list[str]:
+    """Return QEMU's command line for *machine*; *accelerator* is ``kvm`` or ``tcg``."""
+    nat = ",".join(f"hostfwd={rule}" for rule in sorted(f.rule(machine.entrypoint) for f in machine.all_forwards()))
+    return [
+        QEMU,
+        *("-name", f"apiary-{machine.name}", "-machine", "pc", "-nodefaults", "-no-user-config", "-display", "none"),
+        *("-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi,tb-size=512"),
+        *("-cpu", cpu_model or ("host" if accelerator == "kvm" else EMULATED_CPU)),
+        *("-smp", str(machine.cpus), "-m", str(machine.memory_mib)),
+        *("-kernel", str(machine.image / "vmlinuz"), "-initrd", str(machine.image / "initramfs")),
+        # apparmor=0: without the apparmor package in the guest no container would start with it on
+        *("-append", "console=ttyS0 quiet panic=-1 rdinit=/init apparmor=0 mitigations=off no_timer_check"),
+        *("-drive", f"file={machine.image / 'root.ext2'},format=raw,if=virtio,readonly=on"),
+        *("-drive", f"file={machine.disk_path},format=raw,if=virtio,cache={machine.disk_cache},discard=unmap"),
+        *("-fw_cfg", f"name=opt/apiary/config,file={machine.directory / 'config.tar'}"),
+        *("-device", "virtio-rng-pci"),
+        *("-netdev", f"user,id=nat,ipv6=off,{nat}", "-device", "virtio-net-pci,netdev=nat,romfile="),
+        *("-netdev", f"socket,id=lan,mcast={machine.multicast},localaddr=127.0.0.1"),
+        *("-device", f"virtio-net-pci,netdev=lan,mac={machine.lan_mac()},romfile="),
+        *("-serial", f"file:{machine.console_path}"),
+        *("-qmp", f"unix:{machine.monitor_path},server=on,wait=off"),
+        *("-pidfile", str(machine.directory / "pid"), "-daemonize"),
+    ]
+
+
+def forwards_difference(now: set[Forward], wanted: set[Forward]) -> tuple[list[Forward], list[Forward]]:
+    """Return which forwards to remove and which to add."""
+    return sorted(now - wanted), sorted(wanted - now)
+
+
+def set_forwards(machine: Machine, *, check_mode: bool) -> list[str]:
+    """Forward the machine's ports while it runs; return what was (or, in check mode, would be) done."""
+    with Monitor(machine.monitor_path) as monitor:
+        excess, missing = forwards_difference(monitor.forwards(), machine.all_forwards())
+        for forward in () if check_mode else excess:
+            monitor.human(f"hostfwd_remove nat {forward.protocol}:{machine.entrypoint}:{forward.host_port}")
+        for forward in () if check_mode else missing:
+            if refusal := monitor.human(f"hostfwd_add nat {forward.rule(machine.entrypoint)}"):
+                raise ApiaryError(
+                    f"cannot forward {machine.entrypoint}:{forward.host_port}/{forward.protocol} to {machine.name}: "
+                    f"{refusal}. Is the port in use on this host ('ss -ltnp'), or below 1024?"
+                )
+    return [f"stop forwarding port {f.host_port}" for f in excess] + [f"forward port {f.host_port}" for f in missing]
+
+
+def _make_disk(machine: Machine) -> None:
+    making = machine.directory / "disk.img.making"
+    making.unlink(missing_ok=True)
+    with making.open("wb") as file:
+        file.truncate(machine.disk_gib << 30)
+    making.chmod(0o600)
+    format_disk = [find_tool("mke2fs") or "mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1", str(making)]
+    result = subprocess.run(format_disk, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ApiaryError(f"cannot format the disk of {machine.name}, {making}: {result.stderr.strip()}")
+    making.rename(machine.disk_path)
+
+
+def _config_files(machine: Machine) -> dict[str, bytes]:
+    """Return the identity that the machine is given at boot: paths in the guest and their contents."""
+    pki, own = machine.cluster_directory / "pki", machine.directory
+    ensure_certificate(pki, own / "cert.pem", own / "key.pem", machine.name, [machine.entrypoint, machine.lan_address])
+    host_key = ensure_ssh_key(own / "ssh_host_ed25519_key", machine.name)
+    authorized = ensure_ssh_key(machine.cluster_directory / "ssh" / "id_ed25519", "apiary")
+    daemon = {
+        "hosts": ["unix:///var/run/docker.sock", f"tcp://{NAT_ADDRESS}:{API_PORT}"],
+        "containerd": "/run/containerd/containerd.sock",
+        "storage-driver": "overlay2",
+        "exec-opts": ["native.cgroupdriver=cgroupfs"],
+        "tlsverify": True,
+        "tlscacert": "/etc/docker/ca.pem",
+        "tlscert": "/etc/docker/cert.pem",
+        "tlskey": "/etc/docker/key.pem",
+        "log-opts": {"max-size": "10m", "max-file": "3"},
+    }
+    return {
+        "etc/apiary/machine": (
+            f"APIARY_NAME={machine.name}\nAPIARY_LAN={machine.lan_address}/{machine.lan_prefix}\n".encode()
+        ),
+        "etc/hostname": f"{machine.name}\n".encode(),
+        "etc/hosts": f"127.0.0.1 localhost\n{machine.lan_address} {machine.name}\n".encode(),
+        "etc/docker/daemon.json": json.dumps(daemon, indent=2).encode(),
+        "etc/docker/ca.pem": (pki / "ca.pem").read_bytes(),
+        "etc/docker/cert.pem": (own / "cert.pem").read_bytes(),
+        "etc/docker/key.pem": (own / "key.pem").read_bytes(),
+        "etc/ssh/ssh_host_ed25519_key": (own / "ssh_host_ed25519_key").read_bytes(),
+        "etc/ssh/ssh_host_ed25519_key.pub": f"{host_key}\n".encode(),
+        "root/.ssh/authorized_keys": f"{authorized}\n".encode(),
+    }
+
+
+def _config_tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644 if name.endswith((".pub", "hosts", "hostname")) else 0o600
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _write_ssh_config(machine: Machine) -> None:
+    """Let a person say ``ssh -F <cluster directory>/ssh/config NAME``, with the host key checked."""
+    own = machine.directory
+    host_key = (own / "ssh_host_ed25519_key.pub").read_text().strip()
+    write_private(own / "known_hosts", f"[{machine.entrypoint}]:{SSH_PORT} {host_key}\n".encode())
+    config = f"""Host {machine.name}
+  HostName {machine.entrypoint}
+  Port {SSH_PORT}
+  User root
+  IdentityFile "{machine.cluster_directory / "ssh" / "id_ed25519"}"
+  IdentitiesOnly yes
+  UserKnownHostsFile "{own / "known_hosts"}"
+  StrictHostKeyChecking yes
+"""
+    write_private(own / "ssh_config", config.encode())
+    include = f'Include "{machine.cluster_directory}/machines/*/ssh_config"\n'
+    write_private(machine.cluster_directory / "ssh" / "config", include.encode())
+
+
+def prepare(machine: Machine) -> None:
+    """Make what the machine needs on the host and does not have yet: its disk and its identity."""
+    private_directory(machine.directory)
+    if not machine.disk_path.exists():
+        _make_disk(machine)
+    write_private(machine.directory / "config.tar", _config_tar(_config_files(machine)))
+    _write_ssh_config(machine)
+
+
+def console_tail(machine: Machine, lines: int = 8) -> str:
+    """Return the last lines of the machine's console, for an error message."""
+    try:
+        text = machine.console_path.read_text(errors="replace")
+    except FileNotFoundError:
+        return "(its console is empty)"
+    return "\n".join(text.strip().splitlines()[-lines:]) or "(its console is empty)"
+
+
+def start(machine: Machine, accelerator: str, cpu_model: str) -> None:
+    """Start the machine's process; what it was started with is kept in ``machine.json``."""
+    machine.monitor_path.unlink(missing_ok=True)
+    launch = command_line(machine, accelerator, cpu_model)
+    result = subprocess.run(launch, capture_output=True, text=True, check=False, timeout=60)
+    if result.returncode:
+        raise ApiaryError(
+            f"QEMU did not start {machine.name}: {result.stderr.strip() or f'exit status {result.returncode}'}"
+        )
+    record = {**settings(machine), "accelerator": accelerator, "image": str(machine.image)}
+    write_private(machine.directory / "machine.json", json.dumps(record, indent=2).encode())
+
+
+def settings(machine: Machine) -> dict[str, Any]:
+    """Return the settings that a running machine cannot change."""
+    return {
+        "memory_mib": machine.memory_mib,
+        "cpus": machine.cpus,
+        "disk_gib": machine.disk_gib,
+        "entrypoint": machine.entrypoint,
+        "lan_address": f"{machine.lan_address}/{machine.lan_prefix}",
+        "multicast": machine.multicast,
+    }
+
+
+def pending_changes(machine: Machine) -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which a machine differs from how it was last started: name → (now, wanted)."""
+    try:
+        started = json.loads((machine.directory / "machine.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return {
+        key: (started[key], wanted)
+        for key, wanted in settings(machine).items()
+        if key in started and started[key] != wanted
+    }
+
+
+def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 60) -> None:
+    """End the machine whose files are in *directory*; gracefully as Ctrl-Alt-Del does it, or at once."""
+    monitor_path = directory / "monitor"
+    try:
+        with Monitor(monitor_path) as monitor:
+            if graceful:
+                keys = [{"type": "qcode", "data": key} for key in ("ctrl", "alt", "delete")]
+                monitor.execute("send-key", keys=keys)
+            else:
+                monitor.execute("quit")
+    except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
+        return
+    wait_until(lambda: not is_running(monitor_path), timeout_seconds, 0.1)
+
+
+def wait_until(condition: Callable[[], bool], timeout_seconds: float, interval_seconds: float) -> bool:
+    """Ask *condition* until it holds or the time is up; return whether it held."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(interval_seconds)
+    return True
+
+
+def processes(cluster_directory: Path) -> list[int]:
+    """Return the process IDs of all machines, known or not, whose files are below *cluster_directory*."""
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = command.read_bytes().split(b"\0")
+        except OSError:  # it ended meanwhile
+            continue
+        if words[0].endswith(QEMU.encode()) and any(
+            str(cluster_directory / "machines").encode() + b"/" in word for word in words
+        ):
+            found.append(int(command.parent.name))
+    return found

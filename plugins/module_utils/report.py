@@ -1,0 +1,82 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a cluster looks like, in words."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return *rows* as lines with aligned columns, indented."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _node_row(node: Mapping[str, Any], entrypoints: Mapping[str, str]) -> tuple[str, ...]:
+    name = node["Description"]["Hostname"]
+    manager = node.get("ManagerStatus")
+    role = "leader" if manager and manager.get("Leader") else node["Spec"]["Role"]
+    state = node["Status"]["State"]
+    if node["Spec"]["Availability"] != "active":
+        state += f", {node['Spec']['Availability']}"
+    return name, role, state, node["Status"].get("Addr", ""), entrypoints.get(name, "")
+
+
+def _wanted(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> str:
+    mode = service["Spec"]["Mode"]
+    if "Replicated" in mode:
+        return str(mode["Replicated"].get("Replicas", 1))
+    if "Global" in mode:
+        return str(sum(1 for node in nodes if node["Spec"]["Availability"] == "active"))
+    return "job"
+
+
+def _urls(service: Mapping[str, Any], entrypoints: Mapping[str, str]) -> list[str]:
+    return [
+        f"http://{address}:{port['PublishedPort']}"
+        for port in service.get("Endpoint", {}).get("Ports") or []
+        if port.get("Protocol") == "tcp" and port.get("PublishedPort")
+        for address in entrypoints.values()
+    ]
+
+
+def client_lines(endpoint: Mapping[str, Any]) -> list[str]:
+    """Return the lines that point a Docker client (in sh) at *endpoint*, a ``machine_docker`` dict."""
+    lines = [f"export DOCKER_HOST={endpoint['docker_host']}"]
+    if endpoint.get("validate_certs") and endpoint.get("client_cert"):
+        lines.append(f"export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH={os.path.dirname(endpoint['client_cert'])}")
+    return lines
+
+
+def cluster_report(
+    name: str,
+    entrypoints: Mapping[str, str],
+    endpoint: Mapping[str, Any],
+    nodes: Sequence[Mapping[str, Any]],
+    services: Sequence[Mapping[str, Any]],
+    tasks: Iterable[Mapping[str, Any]],
+) -> str:
+    """Return the report on the cluster *name*; nodes, services and tasks are as the Engine's API lists them."""
+    lines = [f"Cluster {name}", ""]
+    rows = sorted(_node_row(node, entrypoints) for node in nodes)
+    lines += table([("NODE", "ROLE", "STATE", "ADDRESS", "ENTRYPOINT"), *rows])
+    if services:
+        running = Counter(task["ServiceID"] for task in tasks if task["Status"]["State"] == "running")
+        ordered = sorted(services, key=lambda service: service["Spec"]["Name"])
+        lines += ["", *table([
+            ("SERVICE", "RUNNING", "IMAGE", "OPEN"),
+            *(
+                (
+                    service["Spec"]["Name"],
+                    f"{running[service['ID']]}/{_wanted(service, nodes)}",
+                    service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"].partition("@")[0],
+                    "  ".join(_urls(service, entrypoints)),
+                )
+                for service in ordered
+            ),
+        ])]  # fmt: skip
+    return "\n".join([*lines, "", "To point a Docker client at it:", *(f"  {line}" for line in client_lines(endpoint))])

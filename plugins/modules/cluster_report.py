@@ -1,0 +1,98 @@
+#!/usr/bin/python
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A report on a cluster, for people: documentation and arguments; the work is in the action plugin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import ENDPOINT_SPEC
+
+DOCUMENTATION = r"""
+module: cluster_report
+short_description: Say what a cluster looks like and how to reach it
+version_added: 0.1.0
+description:
+  - Reads nodes, services and tasks from a manager, and returns them as a text for people. Changes nothing.
+  - The callback P(apiary.swarm.phases#callback) prints the text at the end of the run.
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  docker:
+    description: Endpoint of a manager, a C(machine_docker) dict.
+    type: dict
+    required: true
+    suboptions:
+      docker_host:
+        description: Address of the Docker API, as DOCKER_HOST takes it.
+        type: str
+        required: true
+      tls:
+        description: Use TLS.
+        type: bool
+        default: false
+      validate_certs:
+        description: Use TLS and check the engine's certificate.
+        type: bool
+        default: false
+      ca_path:
+        description: The certificate authority's certificate.
+        type: path
+      client_cert:
+        description: The client's certificate.
+        type: path
+      client_key:
+        description: The client's key.
+        type: path
+  name:
+    description: Name of the cluster.
+    type: str
+    required: true
+  entrypoints:
+    description: Node names and the addresses at which their published ports are reached.
+    type: dict
+    required: true
+author:
+  - The Apiary developers
+"""
+
+EXAMPLES = r"""
+- name: Report on the cluster
+  apiary.swarm.cluster_report:
+    docker: "{{ machine_docker }}"
+    name: apiary
+    entrypoints:
+      myvm1: 127.0.99.101
+      myvm2: 127.0.99.102
+"""
+
+RETURN = r"""
+cluster_report:
+  description: The report.
+  returned: when the manager answers
+  type: str
+"""
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "docker": {"type": "dict", "required": True, "options": ENDPOINT_SPEC},
+    "name": {"type": "str", "required": True},
+    "entrypoints": {"type": "dict", "required": True},
+}
+
+
+def main() -> None:
+    """Say where the work is done: the action plugin of the same name runs on the controller."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module.fail_json(
+        msg="this runs as an action plugin on the controller; call it as apiary.swarm.cluster_report from a playbook"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+#!/usr/bin/python
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A virtual machine under QEMU: documentation and arguments; the work is in the action plugin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: qemu_machine
+short_description: A virtual machine with a Docker Engine, under QEMU, without root or a bridge
+version_added: 0.1.0
+description:
+  - Brings one machine to run and to answer its Docker API over TLS. Runs in Ansible's own worker on the controller.
+  - A machine whose process died is started again. What is missing of it (disk, keys, certificate) is made.
+  - A running machine keeps running. Ports are forwarded or no longer forwarded while it runs; memory, CPUs and addresses
+    that differ from what it was started with are reported in RV(pending) and hold from its next start.
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+options:
+  name:
+    description: Name of the machine, which becomes its host name.
+    type: str
+    required: true
+  state:
+    description:
+      - V(started) makes, starts and waits for the machine.
+      - V(forwarded) only brings the forwarded ports of a running machine up to date, and leaves one that does not run alone.
+    type: str
+    choices: [started, forwarded]
+    default: started
+  cluster_directory:
+    description: The directory that holds all files of the cluster; made if missing, readable by its owner only.
+    type: path
+    required: true
+  cluster:
+    description: Name of the cluster, for its certificate authority.
+    type: str
+    required: true
+  image:
+    description: The directory with C(root.ext2), C(vmlinuz) and C(initramfs).
+    type: path
+    required: true
+  cache_directory:
+    description: Where the answer of the acceleration probe is remembered.
+    type: path
+    required: true
+  memory_mib:
+    description: Memory in MiB.
+    type: int
+    default: 1024
+  cpus:
+    description: Number of virtual CPUs.
+    type: int
+    default: 1
+  disk_gib:
+    description: Size of the machine's own disk in GiB. The file is sparse.
+    type: int
+    default: 10
+  disk_cache:
+    description: QEMU's cache mode of the disk. V(unsafe) is faster, and may lose data if the host loses power.
+    type: str
+    choices: [writeback, unsafe]
+    default: writeback
+  entrypoint:
+    description: The loopback address on which the host reaches the machine's ports.
+    type: str
+    required: true
+  lan_address:
+    description: The machine's IPv4 address on the private network of the cluster's machines.
+    type: str
+    required: true
+  lan_prefix:
+    description: Prefix length of that network.
+    type: int
+    default: 24
+  multicast:
+    description: Multicast group and port, on the loopback device, that carries that network.
+    type: str
+    required: true
+  forwarded_ports:
+    description: Ports of the entrypoint that lead to the machine, besides the API and SSH.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      published:
+        description: Port on the entrypoint and on the machine.
+        type: int
+        required: true
+      protocol:
+        description: Protocol.
+        type: str
+        choices: [tcp, udp]
+        default: tcp
+  accelerator:
+    description: V(auto) uses KVM where booting a kernel under it works, and emulation elsewhere.
+    type: str
+    choices: [auto, kvm, tcg]
+    default: auto
+  cpu_model:
+    description: QEMU's CPU model. Empty means the host's under KVM, and one without AVX under emulation.
+    type: str
+    default: ""
+  boot_timeout_seconds:
+    description: How long the API may take to answer after power-on.
+    type: int
+    default: 180
+author:
+  - The Apiary developers
+"""
+
+EXAMPLES = r"""
+- name: Start the machine
+  apiary.swarm.qemu_machine:
+    name: "{{ inventory_hostname }}"
+    cluster: apiary
+    cluster_directory: ~/.local/state/apiary/apiary
+    cache_directory: ~/.cache/apiary/qemu
+    image: ~/.cache/apiary/qemu/3f9d0c2a71b4
+    entrypoint: 127.0.99.101
+    lan_address: 192.168.99.101
+    multicast: 230.0.99.1:12399
+    forwarded_ports:
+      - published: 4000
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be done, in words.
+  returned: always
+  type: list
+  elements: str
+  sample: ["make the machine", "start it (tcg)"]
+accelerator:
+  description: V(kvm) or V(tcg), where the machine was started by this call.
+  returned: when started
+  type: str
+  sample: tcg
+pending:
+  description: Settings that hold from the next start on; the running and the wanted value of each.
+  returned: always
+  type: dict
+  sample: {"memory_mib": [1024, 2048]}
+"""
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["started", "forwarded"], "default": "started"},
+    "cluster_directory": {"type": "path", "required": True},
+    "cluster": {"type": "str", "required": True},
+    "image": {"type": "path", "required": True},
+    "cache_directory": {"type": "path", "required": True},
+    "memory_mib": {"type": "int", "default": 1024},
+    "cpus": {"type": "int", "default": 1},
+    "disk_gib": {"type": "int", "default": 10},
+    "disk_cache": {"type": "str", "choices": ["writeback", "unsafe"], "default": "writeback"},
+    "entrypoint": {"type": "str", "required": True},
+    "lan_address": {"type": "str", "required": True},
+    "lan_prefix": {"type": "int", "default": 24},
+    "multicast": {"type": "str", "required": True},
+    "forwarded_ports": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "published": {"type": "int", "required": True},
+            "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+        },
+    },
+    "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
+    "cpu_model": {"type": "str", "default": ""},
+    "boot_timeout_seconds": {"type": "int", "default": 180},
+}
+
+
+def main() -> None:
+    """Say where the work is done: the action plugin of the same name runs on the controller."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module.fail_json(
+        msg="this runs as an action plugin on the controller; call it as apiary.swarm.qemu_machine from a playbook"
+    )
+
+
+if __name__ == "__main__":
+    main()
