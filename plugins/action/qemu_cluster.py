@@ -34,13 +34,15 @@ class ActionModule(ApiaryAction):
         if directory.exists() and not self._task.check_mode:
             if not (directory / "pki").exists() and not (directory / "machines").exists() and any(directory.iterdir()):
                 raise ApiaryError(
-                    f"{directory} holds files, but none of a cluster: it is left alone. Is qemu_machine_state_dir right?"
+                    f"{directory} holds files, but none of a cluster: it is left alone. "
+                    "Is qemu_machine_state_dir right?"
                 )
             with ThreadPoolExecutor(max_workers=20) as pool:
                 list(pool.map(lambda path: qemu.stop(path, graceful=False), machines))
             if left := qemu.processes(directory):
                 raise ApiaryError(
-                    f"QEMU processes of {directory} did not end: {', '.join(map(str, left))}. End them by hand and run again."
+                    f"QEMU processes of {directory} did not end: {', '.join(map(str, left))}. "
+                    "End them by hand and run again."
                 )
             shutil.rmtree(directory)
         return result

@@ -97,9 +97,10 @@ def _prepare_cluster(machine: qemu.Machine, cluster: str) -> None:
     with lock(directory / "lock"):
         ensure_authority(directory / "pki", cluster)
         client = private_directory(directory / "client")  # laid out as DOCKER_CERT_PATH wants it
-        if not (client / "ca.pem").exists() or (client / "ca.pem").read_bytes() != (
-            directory / "pki" / "ca.pem"
-        ).read_bytes():
+        if (
+            not (client / "ca.pem").exists()
+            or (client / "ca.pem").read_bytes() != (directory / "pki" / "ca.pem").read_bytes()
+        ):
             write_private(client / "ca.pem", (directory / "pki" / "ca.pem").read_bytes())
         ensure_certificate(directory / "pki", client / "cert.pem", client / "key.pem", "apiary client", [])
         ensure_ssh_key(private_directory(directory / "ssh") / "id_ed25519", "apiary")
@@ -133,7 +134,8 @@ def _wait(machine: qemu.Machine, timeout_seconds: int) -> None:
             raise ApiaryError(
                 f"{machine.name} stopped while it was starting. The end of {machine.console_path}:\n"
                 f"{qemu.console_tail(machine)}\n"
-                f"If its disk is damaged, remove {machine.directory}: the next run makes the machine anew, and it joins again."
+                f"If its disk is damaged, remove {machine.directory}: "
+                "the next run makes the machine anew, and it joins again."
             )
         try:
             with connect(endpoint, timeout_seconds=10):
@@ -149,5 +151,6 @@ def _wait(machine: qemu.Machine, timeout_seconds: int) -> None:
         return
     raise ApiaryError(
         f"{machine.name} runs, but its Docker API at {endpoint['docker_host']} did not answer within "
-        f"{timeout_seconds} s (boot_timeout_seconds); last: {last_error}. The end of {machine.console_path}:\n{qemu.console_tail(machine)}"
+        f"{timeout_seconds} s (boot_timeout_seconds); last: {last_error}. The end of "
+        f"{machine.console_path}:\n{qemu.console_tail(machine)}"
     )

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
 
@@ -23,9 +23,9 @@ class ApiaryAction(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
 
-    argument_spec: dict[str, Any] = {}
+    argument_spec: ClassVar[dict[str, Any]] = {}
     #: mutually_exclusive, required_if and so on, as AnsibleModule takes them
-    argument_relations: dict[str, Any] = {}
+    argument_relations: ClassVar[dict[str, Any]] = {}
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Bring the outcome about (or, in check mode, say what would change) and return the result."""

@@ -21,10 +21,10 @@ except ImportError:  # reported by connect(): the plugin must load so that ansib
 
 if HAS_DOCKER:
 
-    class Client(docker.APIClient):  # type: ignore[misc]  # the SDK has no types
+    class Client(docker.APIClient):
         """The SDK's client, deaf to proxies and CA bundles of the environment: an endpoint says all there is to say.
 
-        With REQUESTS_CA_BUNDLE set, requests would check an engine against that and not against the cluster's authority.
+        With REQUESTS_CA_BUNDLE set, requests would check an engine against that, not against the cluster's authority.
         """
 
         trust_env = property(lambda self: False, lambda self, value: None)

@@ -9,10 +9,12 @@ import ipaddress
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory, write_private
 
 _AUTHORITY_DAYS = 3650
@@ -22,7 +24,7 @@ _RENEW_DAYS = 90
 
 
 def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -67,7 +69,7 @@ def _still_good(certificate_path: Path, key_path: Path, authority: x509.Certific
     certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
     try:
         certificate.verify_directly_issued_by(authority)
-    except Exception:  # noqa: BLE001  whatever is wrong with it, the cure is a new one
+    except (ValueError, TypeError, InvalidSignature):
         return False
     if addresses:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -87,16 +89,15 @@ def ensure_certificate(
     if _still_good(certificate_path, key_path, authority, addresses):
         return False
     authority_key = serialization.load_pem_private_key((authority_directory / "ca-key.pem").read_bytes(), None)
-    assert isinstance(authority_key, ec.EllipticCurvePrivateKey)  # we made it
+    if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
+        raise ApiaryError(f"{authority_directory}/ca-key.pem is not an authority's key of Apiary: remove the directory")
     key = ec.generate_private_key(ec.SECP256R1())
     usage = ExtendedKeyUsageOID.SERVER_AUTH if addresses else ExtendedKeyUsageOID.CLIENT_AUTH
     builder = (
         _builder(subject, authority.subject, key, _LEAF_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
     )
     if addresses:
         names = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]

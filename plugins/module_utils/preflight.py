@@ -10,7 +10,7 @@ import re
 import shutil
 import socket
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,7 @@ def host_ports(forwarded_ports: Iterable[Mapping[str, Any]]) -> set[tuple[str, i
     return {(port.get("protocol", "tcp"), int(port["published"])) for port in forwarded_ports}
 
 
-def address_problems(
-    machines: Iterable[Mapping[str, Any]], loopback_network: str, lan_network: str
-) -> list[str]:
+def address_problems(machines: Iterable[Mapping[str, Any]], loopback_network: str, lan_network: str) -> list[str]:
     """Check names and addresses: well-formed, inside their ranges, and no two machines with the same."""
     problems = []
     networks = {}
@@ -76,7 +74,8 @@ def address_problems(
             network = networks[variable]
             if address is None or address not in network or address in (network[0], network[1], network[-1]):
                 problems.append(
-                    f"{name}: {option} would be {value!r}, which is no address for a machine in {variable} ({network}): "
+                    f"{name}: {option} would be {value!r}, which is no address for a machine "
+                    f"in {variable} ({network}): "
                     "set qemu_machine_number for it in the inventory to a number from 2 to 254"
                 )
     problems += [
@@ -120,14 +119,14 @@ def port_problems(name: str, entrypoint: str, ports: Iterable[tuple[str, int]]) 
                 )
             except OSError as error:
                 problems.append(
-                    f"{entrypoint}:{port}/{protocol} ({name}) cannot be used on this host: {os.strerror(error.errno or 0)}. "
-                    f"'ss -lnp sport = :{port}' shows by whom; end that, or publish another port, "
-                    "or choose another qemu_machine_loopback_network"
+                    f"{entrypoint}:{port}/{protocol} ({name}) cannot be used on this host: "
+                    f"{os.strerror(error.errno or 0)}. 'ss -lnp sport = :{port}' shows by whom; end that, "
+                    "publish another port, or choose another qemu_machine_loopback_network"
                 )
     return problems
 
 
-def memory_problems(machines: list[Mapping[str, Any]], meminfo: str) -> list[str]:
+def memory_problems(machines: Sequence[Mapping[str, Any]], meminfo: str) -> list[str]:
     """Check that the machines that are to be started fit in what ``/proc/meminfo`` calls available."""
     needed = sum(machine["memory_mib"] for machine in machines)
     available = int(re.search(r"MemAvailable:\s+(\d+)", meminfo)[1]) >> 10  # type: ignore[index]  # always there

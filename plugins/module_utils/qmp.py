@@ -89,9 +89,7 @@ def is_running(socket_path: Path) -> bool:
         return False
 
 
-_FORWARD_LINE = re.compile(
-    r"^\s*(TCP|UDP)\[HOST_FORWARD\]\s+\S+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE
-)
+_FORWARD_LINE = re.compile(r"^\s*(TCP|UDP)\[HOST_FORWARD\]\s+\S+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
 
 
 def parse_usernet(text: str) -> set[Forward]:

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return *rows* as lines with aligned columns, indented."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return ["  " + "  ".join(row).rstrip() for row in padded]
 
 
 def _node_row(node: Mapping[str, Any], entrypoints: Mapping[str, str]) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def client_lines(endpoint: Mapping[str, Any]) -> list[str]:
     """Return the lines that point a Docker client (in sh) at *endpoint*, a ``machine_docker`` dict."""
     lines = [f"export DOCKER_HOST={endpoint['docker_host']}"]
     if endpoint.get("validate_certs") and endpoint.get("client_cert"):
-        lines.append(f"export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH={os.path.dirname(endpoint['client_cert'])}")
+        lines.append(f"export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH={Path(endpoint['client_cert']).parent}")
     return lines
 
 

@@ -14,8 +14,8 @@ module: qemu_cluster
 short_description: Remove all QEMU machines of a cluster, with their networks, processes and files
 version_added: 0.1.0
 description:
-  - Ends every machine whose files are in the cluster's directory, also those that no inventory names any more, and removes
-    the directory with keys and certificates. Proves at the end that no process and no file is left.
+  - Ends every machine whose files are in the cluster's directory, also those that no inventory names any more, and
+    removes the directory with keys and certificates. Proves at the end that no process and no file is left.
   - The image cache is kept; V(kept) says where it is and how large.
 attributes:
   check_mode:

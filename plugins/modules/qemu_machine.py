@@ -16,8 +16,8 @@ version_added: 0.1.0
 description:
   - Brings one machine to run and to answer its Docker API over TLS. Runs in Ansible's own worker on the controller.
   - A machine whose process died is started again. What is missing of it (disk, keys, certificate) is made.
-  - A running machine keeps running. Ports are forwarded or no longer forwarded while it runs; memory, CPUs and addresses
-    that differ from what it was started with are reported in RV(pending) and hold from its next start.
+  - A running machine keeps running. Ports are forwarded or no longer forwarded while it runs; memory, CPUs and
+    addresses that differ from what it was started with are reported in RV(pending) and hold from its next start.
 attributes:
   check_mode:
     support: full
@@ -31,7 +31,7 @@ options:
   state:
     description:
       - V(started) makes, starts and waits for the machine.
-      - V(forwarded) only brings the forwarded ports of a running machine up to date, and leaves one that does not run alone.
+      - V(forwarded) only brings the forwarded ports of a running machine up to date.
     type: str
     choices: [started, forwarded]
     default: started

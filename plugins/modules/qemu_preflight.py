@@ -14,8 +14,9 @@ module: qemu_preflight
 short_description: Find what would keep QEMU machines from running on this host, before anything is changed
 version_added: 0.1.0
 description:
-  - Checks names, addresses, ports, programs, memory and disk space for all machines of a cluster at once, and fails with
-    the whole list of what is wrong. Changes nothing. Machines that run already are not asked for memory or ports again.
+  - Checks names, addresses, ports, programs, memory and disk space for all machines of a cluster at once, and fails
+    with the whole list of what is wrong. Changes nothing. Machines that run
+    already are not asked for memory or ports again.
 attributes:
   check_mode:
     support: full

@@ -1,0 +1,128 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""QEMU machines, as far as they can be told without starting one."""
+
+from __future__ import annotations
+
+import json
+import stat
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.apiary.swarm.plugins.module_utils import qemu
+from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_authority
+from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, parse_usernet
+
+MACHINE = qemu.Machine(
+    name="myvm1",
+    cluster_directory=Path("/state/apiary"),
+    image=Path("/cache/image"),
+    memory_mib=1024,
+    cpus=1,
+    disk_gib=10,
+    entrypoint="127.0.99.101",
+    lan_address="192.168.99.101",
+    lan_prefix=24,
+    multicast="230.0.99.1:12399",
+    forwards=frozenset({Forward("tcp", 4000, 4000), Forward("udp", 5353, 5353)}),
+)
+API, SSH = Forward("tcp", 2376, 2376), Forward("tcp", 2222, 22)
+
+
+def test_every_forward_listens_on_the_entrypoint_alone() -> None:
+    nat = next(word for word in qemu.command_line(MACHINE, "tcg", "") if word.startswith("user,"))
+    rules = [part.removeprefix("hostfwd=") for part in nat.split(",") if part.startswith("hostfwd=")]
+    assert sorted(rules) == [
+        "tcp:127.0.99.101:2222-:22",
+        "tcp:127.0.99.101:2376-:2376",
+        "tcp:127.0.99.101:4000-:4000",
+        "udp:127.0.99.101:5353-:5353",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "model", "accel_word", "cpu_word"),
+    [
+        ("kvm", "", "kvm", "host"),
+        ("kvm", "Skylake-Client", "kvm", "Skylake-Client"),
+        ("tcg", "", "tcg,thread=multi,tb-size=512", qemu.EMULATED_CPU),
+        ("tcg", "max", "tcg,thread=multi,tb-size=512", "max"),
+    ],
+)
+def test_accelerator_chooses_the_cpu(accelerator: str, model: str, accel_word: str, cpu_word: str) -> None:
+    words = qemu.command_line(MACHINE, accelerator, model)
+    assert words[words.index("-accel") + 1] == accel_word
+    assert words[words.index("-cpu") + 1] == cpu_word
+
+
+def test_lan_cards_of_two_machines_differ() -> None:
+    assert MACHINE.lan_mac() == "52:54:00:a8:63:65"
+    assert replace(MACHINE, lan_address="192.168.99.102").lan_mac() != MACHINE.lan_mac()
+
+
+def test_forwards_are_read_from_what_qemu_prints() -> None:
+    printed = """Hub -1 (nat):
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+  TCP[HOST_FORWARD]  14    127.0.99.101  4000       10.0.2.15  4000     0     0
+  TCP[HOST_FORWARD]  13    127.0.99.101  2222       10.0.2.15    22     0     0
+  UDP[HOST_FORWARD]  15    127.0.99.101  5353       10.0.2.15  5353     0     0
+  TCP[ESTABLISHED]   20    127.0.99.101  4000       10.0.2.15  4000     0     0
+"""
+    assert parse_usernet(printed) == {Forward("tcp", 4000, 4000), SSH, Forward("udp", 5353, 5353)}
+
+
+def test_only_the_difference_of_forwards_is_changed() -> None:
+    old, new = Forward("tcp", 4000, 4000), Forward("tcp", 8080, 8080)
+    assert qemu.forwards_difference({API, SSH, old}, {API, SSH, new}) == ([old], [new])
+    assert qemu.forwards_difference({API, SSH}, {SSH, API}) == ([], [])
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> qemu.Machine:
+    machine = replace(MACHINE, cluster_directory=tmp_path, disk_gib=2)
+    ensure_authority(tmp_path / "pki", "apiary")
+    (tmp_path / "ssh").mkdir()
+    qemu.prepare(machine)
+    return machine
+
+
+def test_no_file_of_a_machine_is_for_others_to_read(prepared: qemu.Machine) -> None:
+    files = [path for path in prepared.cluster_directory.rglob("*") if path.is_file()]
+    assert {"key.pem", "config.tar", "ssh_host_ed25519_key", "disk.img", "ca-key.pem"} <= {path.name for path in files}
+    assert [path for path in files if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
+
+
+def test_the_machine_gets_its_own_identity_and_no_authority_key(prepared: qemu.Machine) -> None:
+    with tarfile.open(prepared.directory / "config.tar") as archive:
+        names = archive.getnames()
+        daemon = json.load(archive.extractfile("etc/docker/daemon.json"))  # type: ignore[arg-type]
+        key = archive.extractfile("etc/docker/key.pem").read()  # type: ignore[union-attr]
+    assert daemon["tlsverify"] is True
+    assert [host for host in daemon["hosts"] if host.startswith("tcp:")] == ["tcp://10.0.2.15:2376"]
+    assert key == (prepared.directory / "key.pem").read_bytes()
+    assert not [name for name in names if "ca-key" in name]
+
+
+def test_preparing_again_keeps_disk_and_keys(prepared: qemu.Machine) -> None:
+    disk = prepared.disk_path.stat()
+    config = (prepared.directory / "config.tar").read_bytes()
+    qemu.prepare(prepared)
+    assert prepared.disk_path.stat().st_ino == disk.st_ino
+    assert (prepared.directory / "config.tar").read_bytes()[:512] == config[:512]
+    assert (prepared.directory / "key.pem").read_bytes() in (prepared.directory / "config.tar").read_bytes()
+
+
+def test_a_half_made_disk_is_made_again(tmp_path: Path, prepared: qemu.Machine) -> None:
+    prepared.disk_path.rename(prepared.disk_path.with_name("disk.img.making"))
+    qemu.prepare(prepared)
+    assert prepared.disk_path.stat().st_size == 2 << 30
+    assert not prepared.disk_path.with_name("disk.img.making").exists()
+
+
+def test_settings_that_hold_from_the_next_start_are_named(prepared: qemu.Machine) -> None:
+    (prepared.directory / "machine.json").write_text(json.dumps(qemu.settings(prepared)))
+    assert qemu.pending_changes(prepared) == {}
+    assert qemu.pending_changes(replace(prepared, memory_mib=2048)) == {"memory_mib": (1024, 2048)}

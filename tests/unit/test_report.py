@@ -1,0 +1,51 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The report at the end of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.apiary.swarm.plugins.module_utils.report import cluster_report
+
+ENDPOINT = {
+    "docker_host": "tcp://127.0.99.101:2376",
+    "validate_certs": True,
+    "client_cert": "/state/apiary/client/cert.pem",
+}
+
+
+def node(name: str, role: str, *, leader: bool = False, availability: str = "active") -> dict[str, Any]:
+    return {
+        "Description": {"Hostname": name},
+        "Spec": {"Role": role, "Availability": availability},
+        "Status": {"State": "ready", "Addr": "192.168.99.101"},
+        "ManagerStatus": {"Leader": leader} if role == "manager" else None,
+    }
+
+
+def test_report_names_nodes_services_urls_and_the_lines_for_a_client() -> None:
+    service = {
+        "ID": "s1",
+        "Spec": {
+            "Name": "getstartedlab_web",
+            "Mode": {"Replicated": {"Replicas": 5}},
+            "TaskTemplate": {"ContainerSpec": {"Image": "apiary/web:1@sha256:00"}},
+        },
+        "Endpoint": {"Ports": [{"Protocol": "tcp", "PublishedPort": 4000}]},
+    }
+    tasks = [{"ServiceID": "s1", "Status": {"State": state}} for state in ("running", "running", "starting")]
+    text = cluster_report(
+        "apiary",
+        {"myvm1": "127.0.99.101", "myvm2": "127.0.99.102"},
+        ENDPOINT,
+        [node("myvm2", "worker", availability="drain"), node("myvm1", "manager", leader=True)],
+        [service],
+        tasks,
+    )
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "myvm1 leader ready 192.168.99.101 127.0.99.101" in lines
+    assert "myvm2 worker ready, drain 192.168.99.101 127.0.99.102" in lines
+    assert "getstartedlab_web 2/5 apiary/web:1 http://127.0.99.101:4000 http://127.0.99.102:4000" in lines
+    assert "export DOCKER_HOST=tcp://127.0.99.101:2376" in lines
+    assert "export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/state/apiary/client" in lines
