@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import time
@@ -19,7 +20,7 @@ from typing import Any
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory, write_private
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_certificate, ensure_ssh_key
-from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, Monitor, is_running
+from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, Monitor
 
 API_PORT = 2376
 #: SSH comes in on this port of the entrypoint: 22 would need root on the host
@@ -255,8 +256,11 @@ def pending_changes(machine: Machine) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 60) -> None:
-    """End the machine whose files are in *directory*; gracefully as Ctrl-Alt-Del does it, or at once."""
+def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> None:
+    """End the machine whose files are in *directory*; gracefully as Ctrl-Alt-Del does it, or at once.
+
+    One that does not end in time is killed.
+    """
     monitor_path = directory / "monitor"
     try:
         with Monitor(monitor_path) as monitor:
@@ -266,8 +270,11 @@ def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 60) -> Non
             else:
                 monitor.execute("quit")
     except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
-        return
-    wait_until(lambda: not is_running(monitor_path), timeout_seconds, 0.1)
+        pass
+    if not wait_until(lambda: not processes(directory), timeout_seconds, 0.1):
+        for process in processes(directory):
+            os.kill(process, signal.SIGKILL)
+        wait_until(lambda: not processes(directory), timeout_seconds, 0.1)
 
 
 def wait_until(condition: Callable[[], bool], timeout_seconds: float, interval_seconds: float) -> bool:
@@ -280,16 +287,14 @@ def wait_until(condition: Callable[[], bool], timeout_seconds: float, interval_s
     return True
 
 
-def processes(cluster_directory: Path) -> list[int]:
-    """Return the process IDs of all machines, known or not, whose files are below *cluster_directory*."""
+def processes(directory: Path) -> list[int]:
+    """Return the process IDs of all machines, known or not, whose files are below *directory*."""
     found = []
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = command.read_bytes().split(b"\0")
         except OSError:  # it ended meanwhile
             continue
-        if words[0].endswith(QEMU.encode()) and any(
-            str(cluster_directory / "machines").encode() + b"/" in word for word in words
-        ):
+        if words[0].endswith(QEMU.encode()) and any(f"{directory}/".encode() in word for word in words):
             found.append(int(command.parent.name))
     return found
