@@ -99,7 +99,7 @@ def membership(info: Mapping[str, Any]) -> Membership:
 
 
 def with_port(address: str, port: int = PORT) -> str:
-    """Return *address* with a port, unless it has one: ``10.0.0.1`` → ``10.0.0.1:2377``, ``fd00::1`` → ``[fd00::1]:2377``."""
+    """Return *address* with a port, unless it has one: ``eth1`` → ``eth1:2377``, ``fd00::1`` → ``[fd00::1]:2377``."""
     if address.count(":") > 1:
         return address if address.startswith("[") and "]:" in address else f"[{address.strip('[]')}]:{port}"
     return address if ":" in address else f"{address}:{port}"
@@ -145,9 +145,9 @@ def spec_changes(spec: Mapping[str, Any], wanted: Wanted) -> tuple[dict[str, Any
 
 
 def node_addr(node: Mapping[str, Any]) -> str:
-    """Return the address at which the swarm knows *node* (a manager's own entry may say 0.0.0.0)."""
+    """Return the address at which the swarm knows *node*."""
     addr = str(node.get("Status", {}).get("Addr") or "")
-    if addr in ("", "0.0.0.0", "::"):
+    if addr in ("", "0.0.0.0", "::"):  # noqa: S104 - what managers of older engines say of themselves
         addr = str(node.get("ManagerStatus", {}).get("Addr") or "").rpartition(":")[0].strip("[]")
     return addr
 

@@ -141,6 +141,8 @@ class SwarmNode:
         clock: Any = Clock,
     ) -> None:
         self.wanted = wanted
+        self.name = wanted.name
+        self.host = wanted.host
         self.connect = connect
         self.check_mode = check_mode
         self.say = say
@@ -155,18 +157,18 @@ class SwarmNode:
         merged_labels({}, self.wanted.labels, purge=True)
         with self.connections:
             try:
-                own = self._open(self.wanted.name, self.wanted.docker)
+                own = self._open(self.name, self.wanted.docker)
                 here = own.membership()
             except ApiaryError as error:
                 if self.check_mode:
-                    return self._foretold(f"{self.wanted.name} cannot be asked yet ({scrub(str(error))})")
+                    return self._foretold(f"{self.name} cannot be asked yet ({scrub(str(error))})")
                 raise
             here = self._settled(own, here)
             joined = here.state == "inactive"
             if joined:
                 manager = self._entered(own)
                 if manager is None:
-                    return self._foretold(f"{self.wanted.name} is in no swarm")
+                    return self._foretold(f"{self.name} is in no swarm")
                 here = self._settled(own, own.membership(), newcomer=True)
             else:
                 manager = self._proven(own, here)
@@ -176,7 +178,7 @@ class SwarmNode:
 
     def _settled(self, own: Engine, here: Membership, newcomer: bool = False) -> Membership:
         """Return *here* once it is inactive or active; a state that only a person can end is an error."""
-        name, host = self.wanted.name, self.wanted.host
+        name, host = self.name, self.host
         if here.state == "pending":
             if here.node_id and not newcomer:
                 manager, _seen = self._found(wait=False)
@@ -187,8 +189,9 @@ class SwarmNode:
                 lambda: None if (now := own.membership()).state == "pending" else now,
                 lambda: (
                     f"Its engine says: {own.membership().error or 'nothing'}. The managers it tries to reach are "
-                    f"{', '.join(here.remote_managers) or 'unknown'}: 2377/tcp must be open between the nodes. If these are "
-                    f"managers of a swarm that is gone, take the node out of it: docker -H {host} swarm leave --force"
+                    f"{', '.join(here.remote_managers) or 'unknown'}: 2377/tcp must be open between the nodes. If "
+                    f"these are managers of a swarm that is gone, take the node out of it: docker -H {host} swarm "
+                    "leave --force"
                 ),
             )
         if here.state in ("inactive", "active"):
@@ -199,12 +202,13 @@ class SwarmNode:
                 f"Unlock it with: docker -H {host} swarm unlock"
             )
         raise ApiaryError(
-            f"{name} has lost its place in its swarm (state {here.state}): {here.error or 'its engine does not say why'}. "
-            f"Repair what that names; or, to let it join anew, take it out: docker -H {host} swarm leave --force"
+            f"{name} has lost its place in its swarm (state {here.state}): "
+            f"{here.error or 'its engine does not say why'}. Repair what that names; or, to let it join anew, take "
+            f"it out: docker -H {host} swarm leave --force"
         )
 
     def _found(self, wait: bool = True) -> tuple[Manager | None, list[Seen]]:
-        """Return the first manager of the inventory, other than this node, that answers for a swarm; and the others seen."""
+        """Return the first other manager of the inventory that answers for a swarm, and what those before it are."""
         seen: list[Seen] = []
 
         def look() -> Manager | bool | None:
@@ -255,17 +259,17 @@ class SwarmNode:
         if not wanted.create:
             leaderless = [peer.name for peer in seen if peer.state == "active" and peer.control]
             raise ApiaryError(
-                f"{wanted.name} cannot join: no manager of the inventory answers for a swarm: {told(seen)}. "
+                f"{self.name} cannot join: no manager of the inventory answers for a swarm: {told(seen)}. "
                 + (
-                    "A swarm without a majority of its managers takes no node in: start the other managers; if they are lost "
-                    f"for good, run docker swarm init --force-new-cluster on {leaderless[0]}."
+                    "A swarm without a majority of its managers takes no node in: start the other managers; if they "
+                    f"are lost for good, run docker swarm init --force-new-cluster on {leaderless[0]}."
                     if leaderless
                     else "Run playbooks/site.yml, which starts the machines and creates the swarm on the first manager."
                 )
             )
         if not may_create(seen):
             raise ApiaryError(
-                f"{wanted.name} will not create a swarm while another manager may hold one, since two swarms would "
+                f"{self.name} will not create a swarm while another manager may hold one, since two swarms would "
                 f"result: {told(seen)}. Bring those managers back, or take them out of the inventory or of their swarm "
                 "(docker swarm leave --force on them), and run again."
             )
@@ -303,38 +307,38 @@ class SwarmNode:
                 ) from None
 
     def _proven(self, own: Engine, here: Membership) -> Manager:
-        """Return a manager to work through, after proving that this node, a member, is in the swarm of the inventory."""
+        """Prove that this node, a member, is in the swarm of the inventory. Return a manager to work through."""
         if here.control:
             cluster_id = self._waited(
                 "until its swarm has a leader",
                 lambda: self._cluster_id(own),
                 lambda: (
-                    f"Its engine says: {own.membership().error or 'nothing'}. Without a majority of its managers a swarm "
-                    "cannot change: start the other managers; if they are lost for good, see docker swarm init "
-                    f"--force-new-cluster on {self.wanted.name}"
+                    f"Its engine says: {own.membership().error or 'nothing'}. Without a majority of its managers a "
+                    "swarm cannot change: start the other managers; if they are lost for good, see docker swarm "
+                    f"init --force-new-cluster on {self.name}"
                 ),
             )
             manager, seen = self._found(wait=False)
             if manager and manager.cluster_id != cluster_id:
                 raise ApiaryError(
-                    f"{self.wanted.name} manages the swarm {cluster_id}, but {manager.engine.name} manages another one, "
-                    f"{manager.cluster_id}. No node leaves a swarm silently: take the node that is wrong out of its swarm "
-                    f"(docker -H {self.wanted.host} swarm leave --force, or docker -H {manager.engine.host} swarm leave "
-                    "--force; what runs there is lost) and run again."
+                    f"{self.name} manages the swarm {cluster_id}, but {manager.engine.name} manages another one, "
+                    f"{manager.cluster_id}. No node leaves a swarm silently: take the node that is wrong out of its "
+                    f"swarm (docker -H {self.host} swarm leave --force, or docker -H {manager.engine.host} swarm "
+                    "leave --force; what runs there is lost) and run again."
                 )
             if self.wanted.role == "worker" and not manager:
                 raise ApiaryError(
-                    f"{self.wanted.name} cannot be demoted to a worker: no manager of the inventory would be left in its "
+                    f"{self.name} cannot be demoted to a worker: no manager of the inventory would be left in its "
                     f"swarm {cluster_id} ({told(seen)}). Let another manager join first."
                 )
             return manager if manager and self.wanted.role == "worker" else Manager(own, cluster_id)
         manager, seen = self._found()
         if not manager:
             raise ApiaryError(
-                f"{self.wanted.name} is a worker in a swarm (node {here.node_id}, managers "
-                f"{', '.join(here.remote_managers) or 'unknown'}), and no manager of the inventory can say whether it is the "
-                f"right one: {told(seen)}. Bring a manager back; or, if that swarm is gone, take the node out of it: "
-                f"docker -H {self.wanted.host} swarm leave"
+                f"{self.name} is a worker in a swarm (node {here.node_id}, managers "
+                f"{', '.join(here.remote_managers) or 'unknown'}), and no manager of the inventory can say whether "
+                f"it is the right one: {told(seen)}. Bring a manager back; or, if that swarm is gone, take the node "
+                f"out of it: docker -H {self.host} swarm leave"
             )
         return manager
 
@@ -349,10 +353,11 @@ class SwarmNode:
     def _stranger(self, here: Membership, manager: Manager) -> ApiaryError:
         """The refusal of a worker that the managers of the inventory do not know."""
         return ApiaryError(
-            f"{self.wanted.name} is not in the swarm {manager.cluster_id} of {manager.engine.name}, where its node ID "
-            f"{here.node_id} is unknown: it is in another swarm, or was removed from this one. The ID of its own swarm cannot "
-            f"be read from it; the managers it knows are {', '.join(here.remote_managers) or 'none'}. No node leaves a swarm "
-            f"silently: to move it to {manager.cluster_id}, run docker -H {self.wanted.host} swarm leave, then this again."
+            f"{self.name} is not in the swarm {manager.cluster_id} of {manager.engine.name}, where its node ID "
+            f"{here.node_id} is unknown: it is in another swarm, or was removed from this one. The ID of its own "
+            f"swarm cannot be read from it; the managers it knows are {', '.join(here.remote_managers) or 'none'}. "
+            f"No node leaves a swarm silently: to move it to {manager.cluster_id}, run docker -H {self.host} swarm "
+            "leave, then this again."
         )
 
     # The node itself
@@ -367,13 +372,14 @@ class SwarmNode:
         self._guarded(manager, node, spec)
         if changes and not self.check_mode:
             spec = self._updated(manager, node)
-            self._in_role(own, manager)
+        if not self.check_mode:
+            self._in_role(own, here)
         self.actions += changes
         self._without_ghosts(manager, nodes, here, joined)
         if differ(here.addr, wanted.advertise_address):
             self.warnings.append(
-                f"{wanted.name} is known to its swarm as {here.addr}, not as {wanted.advertise_address}: an address is given "
-                f"when a node joins. To change it: docker -H {wanted.host} swarm leave, then run this again."
+                f"{self.name} is known to its swarm as {here.addr}, not as {wanted.advertise_address}: an address is "
+                f"given when a node joins. To change it: docker -H {self.host} swarm leave, then run this again."
             )
         after = self._picture(manager, {**node, "Spec": spec})
         return {
@@ -418,7 +424,7 @@ class SwarmNode:
             managers = manager.engine.nodes(role="manager")
             if not keeps_quorum(managers, node["ID"]):
                 raise ApiaryError(
-                    f"{self.wanted.name} will not be demoted to a worker: of the other {len(managers) - 1} managers of swarm "
+                    f"{self.name} will not be demoted to a worker: of the other {len(managers) - 1} managers of swarm "
                     f"{manager.cluster_id} no majority is reachable, and the swarm could not be changed any more. "
                     "Bring them back, or let another manager join first."
                 )
@@ -437,10 +443,10 @@ class SwarmNode:
             node = manager.engine.node(node["ID"]) or node
         return spec
 
-    def _in_role(self, own: Engine, manager: Manager) -> None:
-        """Wait until the engine itself is what its spec says: a promotion takes effect some seconds after it is written."""
+    def _in_role(self, own: Engine, here: Membership) -> None:
+        """Wait until the engine is what its spec says: a promotion takes effect some seconds after it is written."""
         manages = self.wanted.role == "manager"
-        if manages and manager.engine is own:
+        if here.control == manages:
             return
         self._waited(
             f"until it acts as a {self.wanted.role}",
@@ -458,8 +464,8 @@ class SwarmNode:
                 self._exorcised(manager, node["ID"])
         for node in doubtful:
             self.warnings.append(
-                f"node {node['ID']} ({node_addr(node)}) is down and has the host name of {self.wanted.name} "
-                f"({here.addr}). If it is an earlier life of the same machine: docker -H {manager.engine.host} node rm {node['ID']}"
+                f"node {node['ID']} ({node_addr(node)}) is down and has the host name of {self.name} ({here.addr}). "
+                f"If it is an earlier life of the same machine: docker -H {manager.engine.host} node rm {node['ID']}"
             )
 
     def _exorcised(self, manager: Manager, node_id: str) -> None:
@@ -475,18 +481,15 @@ class SwarmNode:
             if node["Spec"]["Role"] == "manager":
                 if not keeps_quorum(engine.nodes(role="manager"), node_id):
                     raise ApiaryError(
-                        f"the ghost {node_id} of {self.wanted.name} is a manager of swarm {manager.cluster_id}, and without "
+                        f"the ghost {node_id} of {self.name} is a manager of swarm {manager.cluster_id}, and without "
                         "it no majority of managers is reachable. Bring the other managers back and run again."
                     )
                 wanted = {**node["Spec"], "Role": "worker"}
                 self._tolerated(lambda: engine.update(node, wanted), "out of sequence")
                 return None
             # A demoted manager can be removed only after it has left the managers' log, a moment later.
-            return (
-                True
-                if self._tolerated(lambda: engine.remove(node_id), "must be demoted", "is a cluster manager")
-                else None
-            )
+            self._tolerated(lambda: engine.remove(node_id), "must be demoted", "is a cluster manager")
+            return None
 
         self._waited(
             f"to remove its ghost {node_id}",
@@ -495,15 +498,13 @@ class SwarmNode:
         )
 
     @staticmethod
-    def _tolerated(call: Callable[[], None], *passing: str) -> bool:
-        """Call; return False when the engine refuses for a reason that passes by itself."""
+    def _tolerated(call: Callable[[], None], *passing: str) -> None:
+        """Call, and let refusals pass that end by themselves: the caller looks again."""
         try:
             call()
         except Refused as refusal:
-            if any(reason in str(refusal) for reason in passing):
-                return False
-            raise
-        return True
+            if not any(reason in str(refusal) for reason in passing):
+                raise
 
     # Tools
 
@@ -515,7 +516,7 @@ class SwarmNode:
         """Return what *probe* answers; when it goes on answering None, raise an error that ends with *remedy*."""
         answer = self._polled(what, probe)
         if answer is None:
-            raise ApiaryError(f"{self.wanted.name}: waited {self.wanted.wait_seconds} s {what}, in vain. {remedy()}.")
+            raise ApiaryError(f"{self.name}: waited {self.wanted.wait_seconds} s {what}, in vain. {remedy()}.")
         return answer
 
     def _polled(self, what: str, probe: Callable[[], Answer | None]) -> Answer | None:
@@ -525,7 +526,7 @@ class SwarmNode:
         told_so = False
         while (answer := probe()) is None and self.clock.now() < deadline:
             if pause > 1 and not told_so:
-                self.say(f"{self.wanted.name}: waiting {what}")
+                self.say(f"{self.name}: waiting {what}")
                 told_so = True
             self.clock.sleep(pause)
             pause = min(pause * 1.5, 2.0)

@@ -24,32 +24,6 @@ attributes:
   diff_mode:
     support: none
 options:
-  docker:
-    description: Endpoint of a manager, a C(machine_docker) dict.
-    type: dict
-    required: true
-    suboptions:
-      docker_host:
-        description: Address of the Docker API, as DOCKER_HOST takes it.
-        type: str
-        required: true
-      tls:
-        description: Use TLS.
-        type: bool
-        default: false
-      validate_certs:
-        description: Use TLS and check the engine's certificate.
-        type: bool
-        default: false
-      ca_path:
-        description: The certificate authority's certificate.
-        type: path
-      client_cert:
-        description: The client's certificate.
-        type: path
-      client_key:
-        description: The client's key.
-        type: path
   name:
     description: Name of the cluster.
     type: str
@@ -58,6 +32,8 @@ options:
     description: Node names and the addresses at which their published ports are reached.
     type: dict
     required: true
+extends_documentation_fragment:
+  - apiary.swarm.endpoint
 author:
   - The Apiary developers
 """

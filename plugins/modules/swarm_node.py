@@ -8,14 +8,16 @@ DOCUMENTATION = r"""
 module: swarm_node
 short_description: Make a machine a manager or a worker of the swarm
 description:
-  - Brings about one whole outcome, that a node is a manager or a worker of I(this) swarm, with these labels and this availability.
-  - The state is read once and only differences are acted on. Runs on the controller, against the Docker API of the node and of
-    one manager; nothing is needed on the node but its engine.
-  - The swarm is the one of the first manager in O(managers) that answers for one. A node in another swarm is refused, with
-    both cluster IDs named; no node is ever taken out of a swarm, and the settings of a swarm are never written.
-  - A node that has just joined is waited for until a manager lists it as ready. Entries that earlier lives of the same machine left
-    in the swarm (same host name and address, another ID) are removed.
-  - Join tokens are read and used inside the plugin; they appear in no result, message or log, so no task needs C(no_log).
+  - Brings about one whole outcome, that a node is a manager or a worker of I(this) swarm, with these labels and this
+    availability.
+  - The state is read once and only differences are acted on. Runs on the controller, against the Docker API of the node
+    and of one manager; nothing is needed on the node but its engine.
+  - The swarm is the one of the first manager in O(managers) that answers for one. A node in another swarm is refused,
+    with both swarms named; no node is ever taken out of a swarm, and the settings of a swarm are never written.
+  - A node that has just joined is waited for until a manager lists it as ready. Entries that earlier lives of the same
+    machine left in the swarm (same host name and address, another ID) are removed.
+  - Join tokens are read and used inside the plugin; they appear in no result, message or log, so no task needs
+    C(no_log).
 version_added: 0.1.0
 author:
   - The Apiary developers
@@ -26,7 +28,8 @@ attributes:
   check_mode:
     support: full
     description:
-      Predicts what would be done without changing anything. A node whose engine cannot be reached yet is taken for one in no swarm.
+      Predicts what would be done without changing anything. A node whose engine cannot be reached yet is taken for one
+      in no swarm.
   diff_mode:
     support: full
     description: Shows membership, role, availability and labels before and after.
@@ -35,9 +38,9 @@ attributes:
     description: A second run changes nothing.
 options:
   name:
-    description: The node's name in messages, and the one by which it is found in O(managers).
+    description:
+      - The node's name in messages, by which it is also found in O(managers). The host's inventory name by default.
     type: str
-    default: the inventory name of the host
   docker:
     description: The endpoint of the node's engine, as in C(machine_docker).
     type: dict
@@ -65,7 +68,8 @@ options:
         description: Key of the client.
         type: path
   role:
-    description: What the node shall be. A member with the other role is promoted, or demoted where a majority of managers stays.
+    description:
+      - What the node shall be. A member with the other role is promoted, or demoted where a majority of managers stays.
     type: str
     required: true
     choices: [manager, worker]
@@ -88,8 +92,8 @@ options:
   create:
     description:
       - Whether this node creates the swarm when there is none. Give it to one manager only.
-      - It is refused when another manager of O(managers) cannot be asked or holds a swarm that does not answer, so that no cluster
-        splits in two.
+      - It is refused when another manager of O(managers) cannot be asked or holds a swarm that does not answer, so that
+        no cluster splits in two.
     type: bool
     default: false
   advertise_address:
@@ -97,7 +101,9 @@ options:
     type: str
     required: true
   listen_address:
-    description: Address on which the node listens for other nodes, with or without a port (2377). Taken from O(advertise_address) by default.
+    description:
+      - Address on which the node listens for other nodes, with or without a port (2377). Taken from
+        O(advertise_address) by default.
     type: str
   data_path_address:
     description: Address for the traffic of overlay networks. The engine uses the advertised one by default.
@@ -111,12 +117,15 @@ options:
     type: bool
     default: false
   availability:
-    description: Whether the node takes tasks. V(keep) leaves it as it is, so that a run does not undo a drain; new nodes are active.
+    description:
+      - Whether the node takes tasks. V(keep) leaves it as it is, so that a run does not undo a drain; new nodes are
+        active.
     type: str
     choices: [keep, active, pause, drain]
     default: keep
   wait_seconds:
-    description: How long to wait at most, each time that something has to settle (a join, a start, an election, a promotion).
+    description:
+      - How long to wait at most, each time that something has to settle (a join, a start, an election, a promotion).
     type: int
     default: 120
 """

@@ -1,0 +1,68 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+#
+# Each target is one visible call: 'make setup' once, and then the same command lines work without make
+# (with .venv/bin in PATH, in this directory).
+
+INVENTORY ?= qemu
+# Passed on to Ansible, or in 'make test*' to pytest: make up ARGS='-e web_replicas=7'
+ARGS ?=
+
+export INVENTORY
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
+# Named, since Ansible does not look for ansible.cfg in a directory that everyone may write to.
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Ansible refuses to start in a locale that is not UTF-8, or that the system does not have.
+export LC_ALL := C.UTF-8
+
+PLAYBOOK = .venv/bin/ansible-playbook -i inventories/$(INVENTORY)
+PYTEST = .venv/bin/pytest $(ARGS)
+SHELL_SCRIPTS = $(shell grep -rlE '^\#!.*\b(ba|da)?sh$$' .ci scripts roles images tests --exclude='*.j2' --exclude='*.md')
+
+.PHONY: help setup up check stack down lint test test-unit test-e2e
+.PHONY: inventory dev
+
+help: ## List the targets (what make does when no target is named)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "INVENTORY=name make ... picks another inventory than $(INVENTORY); there are: $(notdir $(wildcard inventories/*))"
+	@echo "ARGS='...' is passed on to Ansible, or to pytest in make test*"
+
+setup: ## Install what is missing: system packages, Python packages in .venv, collections
+	@scripts/setup
+
+up: inventory setup ## Make machines, swarm, images and stack, and say where the stack answers
+	$(PLAYBOOK) playbooks/site.yml $(ARGS)
+
+check: inventory setup ## Show what 'make up' would change, and change nothing
+	$(PLAYBOOK) playbooks/site.yml --check --diff $(ARGS)
+
+stack: inventory setup ## Deploy the stack again, after an edit or to scale: ARGS='-e web_replicas=7'
+	$(PLAYBOOK) playbooks/stack.yml $(ARGS)
+
+down: inventory setup ## Remove everything that 'make up' made; asks, unless ARGS='-e destroy_confirmed=true'
+	$(PLAYBOOK) playbooks/destroy.yml $(ARGS)
+
+lint: dev ## Check the style of everything
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	shellcheck $(SHELL_SCRIPTS)
+	.venv/bin/yamllint --strict .
+	.venv/bin/mypy
+	.venv/bin/ansible-lint
+
+test: lint ## Pass the whole test suite: lint, unit tests, end-to-end tests on real machines
+	$(PYTEST) tests/unit tests/e2e
+
+test-unit: dev ## Pass the unit tests: seconds, no machines
+	$(PYTEST) tests/unit
+
+test-e2e: dev ## Pass the end-to-end tests: minutes, on real machines
+	$(PYTEST) tests/e2e
+
+dev:
+	@scripts/setup --dev
+
+inventory:
+	@[ -e 'inventories/$(INVENTORY)' ] || { \
+	  echo "there is no inventory '$(INVENTORY)' in inventories/: INVENTORY may be $(notdir $(wildcard inventories/*))" >&2; exit 1; }
