@@ -1,0 +1,98 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ask a stack's published ports through every entrypoint; see the module of the same name for its documentation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible.utils.display import Display
+
+from ansible_collections.apiary.swarm.plugins.module_utils import stack
+from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.probe import (
+    Entrypoint,
+    Hearing,
+    Target,
+    ask_until_heard,
+    targets_of,
+)
+from ansible_collections.apiary.swarm.plugins.modules.stack_probe import ARGUMENT_SPEC
+
+#: the tasks are read again after so long: one that was asked for may have been replaced meanwhile
+_ROUND_SECONDS = 3.0
+_THREADS = 16
+
+
+class ActionModule(ApiaryAction):
+    """Ask until every task has been heard through every entrypoint."""
+
+    argument_spec = ARGUMENT_SPEC
+
+    def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        if self._task.check_mode:
+            return {"changed": False, "skipped": True, "msg": "nothing is asked in check mode"}
+        if not params["entrypoints"]:
+            raise ApiaryError(
+                "stack_probe was given no entrypoints to ask at: set stack_entrypoints, or stack_probe: false"
+            )
+        entrypoints = [Entrypoint(**entry) for entry in params["entrypoints"]]
+        hearings: dict[tuple[str, int, Entrypoint], Hearing] = {}
+        deadline = time.monotonic() + params["timeout_seconds"]
+        with connect(params["docker"]) as api, ThreadPoolExecutor(_THREADS) as pool:
+            while True:
+                hearings = _continued(hearings, _targets(api, params["name"]), entrypoints)
+                until = min(deadline, time.monotonic() + _ROUND_SECONDS)
+                list(pool.map(lambda hearing: ask_until_heard(hearing, until), hearings.values()))  # noqa: B023 - waits
+                if all(hearing.is_done for hearing in hearings.values()):
+                    break
+                if time.monotonic() >= deadline:
+                    raise _failure(params["name"], hearings.values(), params["timeout_seconds"])
+        for hearing in hearings.values():
+            if hearing.is_anonymous and hearing.missing:
+                kind = "names no container" if hearing.is_http else "accepts connections, does not speak HTTP"
+                target = hearing.target
+                Display().display(
+                    f"  port {target.port} of {target.service} answers through {hearing.entrypoint.name} but "
+                    f"{kind}: whether every task answers cannot be told"
+                )
+        return {"changed": False, "ports": [hearing.as_dict() for hearing in hearings.values()]}
+
+
+def _targets(api: Any, name: str) -> list[Target]:
+    filters = {"label": [f"{stack.NAMESPACE_LABEL}={name}"]}
+    services = stack.services_of(api.services(filters=filters), name)
+    if not services:
+        raise ApiaryError(f"there is no stack {name} in the swarm: deploy it with playbooks/stack.yml")
+    return targets_of(services, api.tasks(filters=filters), api.nodes())
+
+
+def _continued(
+    hearings: dict[tuple[str, int, Entrypoint], Hearing], targets: Iterable[Target], entrypoints: Iterable[Entrypoint]
+) -> dict[tuple[str, int, Entrypoint], Hearing]:
+    """Return the hearings of *targets* with what was heard before, of tasks that are still there."""
+    continued = {}
+    for target in targets:
+        for entrypoint in entrypoints:
+            key = (target.service, target.port, entrypoint)
+            hearing = hearings.get(key) or Hearing(target, entrypoint)
+            hearing.target = target
+            continued[key] = hearing
+    return continued
+
+
+def _failure(name: str, hearings: Iterable[Hearing], timeout_seconds: int) -> ApiaryError:
+    lines = [f"stack {name} runs, but not all of it answers:"]
+    silent = [hearing for hearing in hearings if not hearing.is_done]
+    lines += [f"- {hearing.complaint(timeout_seconds)}" for hearing in silent]
+    services = sorted({hearing.target.service for hearing in silent})
+    lines.append(
+        "If it does not come by itself, the routing mesh may have lost tasks; this builds it anew: "
+        + "; ".join(f"docker service update --force {name}_{service}" for service in services)
+    )
+    return ApiaryError("\n".join(lines))

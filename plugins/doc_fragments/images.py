@@ -1,0 +1,45 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the options that the image plugins share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Used with C(extends_documentation_fragment: [apiary.swarm.images])."""
+
+    DOCUMENTATION = r"""
+options:
+  images:
+    description: The images, each built from a directory.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name without a tag, as in C(apiary/web).
+        type: str
+        required: true
+      context:
+        description: The directory with the Dockerfile. With a directory C(base) beside it that has a C(bootstrap.sh), the
+          image is built on the image that this makes.
+        type: path
+        required: true
+      tag:
+        description: The tag; empty means one that follows from the files, see P(apiary.swarm.image_tag#filter).
+        type: str
+        default: ""
+  base:
+    description: An image to build on, the Dockerfile's C(ARG BASE), instead of the one made by C(bootstrap.sh); the engine
+      that builds pulls it.
+    type: str
+    default: ""
+  debian_suite:
+    description: The Debian release that the image base is made of.
+    type: str
+    default: bookworm
+  cache_dir:
+    description: Directory on the controller where archives of images are kept.
+    type: path
+    required: true
+"""

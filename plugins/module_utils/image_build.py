@@ -1,0 +1,164 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Making images: the base with mmdebstrap on the controller, the others from their Dockerfiles through an engine's API."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import urllib3.exceptions
+from docker.utils.build import create_archive
+
+from ansible_collections.apiary.swarm.plugins.module_utils import image_archive
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.image_cache import ImageCache
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import Base, Image, context_files
+
+#: an engine on an emulated CPU may be silent for minutes while it unpacks a layer
+TIMEOUT_SECONDS = 1800
+_LAST_LINES = 20
+# The engine colours what a build writes to its standard error.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def bootstrap_problem() -> str:
+    """Return why no image base can be made on this computer; empty when one can."""
+    if not shutil.which("mmdebstrap"):
+        return "mmdebstrap is missing on this computer, it makes the image base: apt-get install mmdebstrap"
+    if os.geteuid() != 0 and not shutil.which("newuidmap"):
+        return "newuidmap is missing, mmdebstrap needs it to work without root: apt-get install uidmap"
+    return ""
+
+
+def bootstrap(base: Base, cache: ImageCache) -> bool:
+    """Make the archive of *base*, unless it is there; return whether it had to be made."""
+    with cache.making(base.reference) as output:
+        if output is None:
+            return False
+        if problem := bootstrap_problem():
+            raise ApiaryError(problem)
+        with tempfile.NamedTemporaryFile(dir=cache.directory, prefix="rootfs.", suffix=".tar") as rootfs:
+            command = ["sh", str(base.directory / "bootstrap.sh"), base.debian_suite, rootfs.name]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            if done.returncode:
+                raise ApiaryError(
+                    f"{' '.join(command)} failed (exit code {done.returncode}). Its last lines:\n{_last(done.stdout.splitlines())}"
+                )
+            with Path(rootfs.name).open("rb") as finished:
+                image_archive.write_base(finished, output, base.reference, f"bootstrap.sh {base.debian_suite}")
+    return True
+
+
+def build(api: Any, image: Image, cache: ImageCache, node: str) -> bool:
+    """Build *image* on the engine *api*, unless its archive is there, and keep the archive; return whether it was built."""
+    with cache.making(image.reference) as output:
+        if output is None:
+            return False
+        if isinstance(image.base, Base):
+            load(api, image.base.reference, cache, node)
+        if image.reference not in present(api, [image.reference]):
+            _build_on(api, image, node)
+        known = image_archive.diff_ids(cache.path(image.base.reference)) if isinstance(image.base, Base) else []
+        with tempfile.NamedTemporaryFile(dir=cache.directory, prefix="export.", suffix=".tar") as exported:
+            with _broken_stream(f"exporting {image.reference} from {node}"):
+                for chunk in api.get_image(image.reference):
+                    exported.write(chunk)
+            exported.flush()
+            try:
+                image_archive.write_own_layers(Path(exported.name), output, image.reference, known)
+            except tarfile.TarError as error:
+                raise ApiaryError(f"{node} exported {image.reference} as something unreadable: {error}") from error
+    return True
+
+
+def present(api: Any, references: Iterable[str]) -> set[str]:
+    """Return which of *references* the engine has, at the price of one request."""
+    wanted = set(references)
+    if not wanted:
+        return set()
+    found = api.images(filters={"reference": sorted(wanted)})
+    return wanted & {tag for image in found for tag in image.get("RepoTags") or []}
+
+
+def load(api: Any, reference: str, cache: ImageCache, node: str, base_reference: str = "") -> bool:
+    """Load *reference* from the cache, unless the engine has it; return whether it was loaded.
+
+    *base_reference* names the image of ours that it is built on, whose layer its archive leaves out.
+    """
+    if reference in present(api, [reference]):
+        return False
+    with cache.path(reference).open("rb") as archive:
+        if base_reference and _wants_all_layers(api):
+            with tempfile.TemporaryFile(dir=cache.directory) as whole:
+                image_archive.write_whole(cache.path(reference), cache.path(base_reference), whole)
+                _load(api, whole, reference, node)
+        else:
+            _load(api, archive, reference, node)
+    if reference not in present(api, [reference]):
+        raise ApiaryError(
+            f"{node} accepted the archive of {reference} and does not have the image: remove {cache.path(reference)} "
+            "and run playbooks/images.yml again"
+        )
+    return True
+
+
+def _load(api: Any, archive: IO[bytes], reference: str, node: str) -> None:
+    with _broken_stream(f"loading {reference} into {node}"):
+        messages = list(api.load_image(archive, quiet=True))
+    for message in messages:
+        if problem := message.get("error") or message.get("message"):
+            raise ApiaryError(
+                f"{node} could not load {reference}: {str(problem).strip()}. If its disk is full, 'docker system prune' on it frees room"
+            )
+
+
+def _wants_all_layers(api: Any) -> bool:
+    """Say whether the engine keeps images in containerd's store, whose import refuses archives with layers left out."""
+    status: list[list[str]] = api.info().get("DriverStatus") or []
+    return any("io.containerd.snapshotter" in str(value) for _key, value in status)
+
+
+def _build_on(api: Any, image: Image, node: str) -> None:
+    arguments = {"BASE": image.base_reference} if image.base_reference else {}
+    lines: deque[str] = deque(maxlen=_LAST_LINES)
+    doing = f"building {image.reference} from {image.context} on {node}"
+    archive = create_archive(str(image.context), files=context_files(image.context))
+    with closing(archive) as context, _broken_stream(doing):
+        for message in api.build(
+            fileobj=context,
+            custom_context=True,
+            tag=image.reference,
+            buildargs=arguments,
+            rm=True,
+            forcerm=True,
+            decode=True,
+        ):
+            lines.extend(_COLOUR.sub("", str(message.get("stream") or message.get("status") or "")).splitlines())
+            if problem := message.get("error") or message.get("message"):
+                raise ApiaryError(
+                    f"{doing} failed: {str(problem).strip()}. The last lines of the build:\n{_last(lines)}"
+                )
+
+
+@contextmanager
+def _broken_stream(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except urllib3.exceptions.HTTPError as error:  # the SDK passes them on as they are while it reads a stream
+        raise ApiaryError(
+            f"{doing} was cut short: {error}. Does the machine still run? Run the playbook again"
+        ) from error
+
+
+def _last(lines: Iterable[str]) -> str:
+    return "\n".join(f"  {line}" for line in [line for line in lines if line.strip()][-_LAST_LINES:])

@@ -1,0 +1,169 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an image is made of: its directory, what it is built on, and the tag that follows from both."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker.utils.build import exclude_paths
+
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+
+BASE_NAME = "apiary/base"
+DEBIAN_SUITE = "bookworm"
+
+#: options that the image plugins share
+IMAGES_SPEC: dict[str, Any] = {
+    "images": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "context": {"type": "path", "required": True},
+            "tag": {"type": "str", "default": ""},
+        },
+    },
+    "base": {"type": "str", "default": ""},
+    "debian_suite": {"type": "str", "default": DEBIAN_SUITE},
+    "cache_dir": {"type": "path", "required": True},
+}
+
+# Part of every tag: raised when the code makes other images from the same files.
+_FORMAT = "1"
+# The grammar of github.com/distribution/reference, without a registry's port
+_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The image base: a directory with ``bootstrap.sh`` and ``packages``, and a Debian suite."""
+
+    directory: Path
+    debian_suite: str
+
+    @property
+    def tag(self) -> str:
+        return _digest([_FORMAT, self.debian_suite, *_described(self.directory)])
+
+    @property
+    def reference(self) -> str:
+        return f"{BASE_NAME}:{self.tag}"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of ``image_list``: a build context, and what its Dockerfile's ``ARG BASE`` is set to."""
+
+    name: str
+    context: Path
+    tag: str
+    base: Base | str
+    """Ours, the reference of another, or empty for the Dockerfile's own."""
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}:{self.tag}"
+
+    @property
+    def base_reference(self) -> str:
+        return self.base.reference if isinstance(self.base, Base) else self.base
+
+
+def context_files(context: Path) -> list[str]:
+    """Return the files that are sent to the engine, by ``.dockerignore``, sorted, as paths inside *context*.
+
+    Compiled Python is never sent: a test run beside the sources must not make another image.
+    """
+    ignore = context / ".dockerignore"
+    patterns = [line.strip() for line in ignore.read_text().splitlines()] if ignore.is_file() else []
+    patterns = [line for line in patterns if line and not line.startswith("#")]
+    found = exclude_paths(str(context), [*patterns, "**/__pycache__", "__pycache__"], dockerfile="Dockerfile")
+    return sorted(path for path in found if path and not (context / path).is_dir() or (context / path).is_symlink())
+
+
+def content_tag(context: Path, base: str = "", debian_suite: str = DEBIAN_SUITE) -> str:
+    """Return the tag of the image built from *context*: the same files on the same base have the same tag.
+
+    Times and owners do not count, names, contents and execute permissions do.
+    """
+    built_on = _base_of(context, base, debian_suite)
+    _require_dockerfile(context)
+    return _tag(context, built_on)
+
+
+def images_of(params: Mapping[str, Any]) -> list[Image]:
+    """Return the images of the options in IMAGES_SPEC; ApiaryError names what is wrong with an entry."""
+    images = []
+    for entry in params["images"]:
+        context = Path(entry["context"])
+        if not _NAME.fullmatch(entry["name"]):
+            raise ApiaryError(
+                f"image_list: {entry['name']!r} is no image name: lower case letters and digits, separated by one of . _ - /, "
+                "without a tag (that is the entry's 'tag'); for example apiary/web"
+            )
+        if entry["tag"] and not _TAG.fullmatch(entry["tag"]):
+            raise ApiaryError(
+                f"image_list: {entry['tag']!r}, the tag of {entry['name']}, is none: letters, digits, '_', '.' and '-', up to 128"
+            )
+        _require_dockerfile(context, f"image_list: {entry['name']}: ")
+        base = _base_of(context, params["base"], params["debian_suite"])
+        images.append(Image(entry["name"], context, entry["tag"] or _tag(context, base), base))
+    _refuse_duplicates(images)
+    return images
+
+
+def bases_of(images: Sequence[Image]) -> list[Base]:
+    """Return the bases of ours that *images* are built on, each once."""
+    return list(dict.fromkeys(image.base for image in images if isinstance(image.base, Base)))
+
+
+def _refuse_duplicates(images: Sequence[Image]) -> None:
+    seen: dict[str, Path] = {}
+    for image in images:
+        if seen.setdefault(image.reference, image.context) != image.context:
+            raise ApiaryError(
+                f"image_list: {image.reference} is to be built from {seen[image.reference]} and from {image.context}: "
+                "rename one of them"
+            )
+
+
+def _require_dockerfile(context: Path, what: str = "") -> None:
+    if not (context / "Dockerfile").is_file():
+        state = "has no Dockerfile" if context.is_dir() else "is no directory"
+        raise ApiaryError(
+            f"{what}{context} {state}: an image is built from a directory with a Dockerfile; correct its 'context'"
+        )
+
+
+def _base_of(context: Path, base: str, debian_suite: str) -> Base | str:
+    ours = context.parent / "base"
+    return Base(ours, debian_suite) if not base and (ours / "bootstrap.sh").is_file() else base
+
+
+def _tag(context: Path, base: Base | str) -> str:
+    return _digest([_FORMAT, base.tag if isinstance(base, Base) else base, *_described(context)])
+
+
+def _described(context: Path) -> list[str]:
+    described = []
+    for name in context_files(context):
+        path = context / name
+        if path.is_symlink():
+            described += [name, "link", str(path.readlink())]
+        else:
+            kind = "program" if os.access(path, os.X_OK) else "file"
+            described += [name, kind, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return described
+
+
+def _digest(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -1,0 +1,193 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Asking published ports through every entrypoint until every task has been heard.
+
+Counts of running tasks do not prove that a service answers: the routing mesh of engine 20.10 was seen to lose tasks
+after a restart while all of them ran. A task is recognised by its host name, the first 12
+characters of its container ID.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_REQUEST_TIMEOUT_SECONDS = 5.0
+_PAUSE_SECONDS = 0.25
+#: how long a port that does not speak HTTP must keep a silent connection open to count as answering
+_OPEN_SECONDS = 0.5
+_LARGEST_ANSWER_BYTES = 1 << 20
+_ID_LENGTH = 12
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A port published through the routing mesh, and the tasks behind it: short container ID → name of the task."""
+
+    service: str
+    port: int
+    tasks: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Entrypoint:
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: an HTTP answer, a connection that speaks something else, or nothing and why."""
+
+    text: str = ""
+    is_http: bool = False
+    error: str = ""
+
+
+@dataclass
+class Hearing:
+    """What was heard of one target through one entrypoint."""
+
+    target: Target
+    entrypoint: Entrypoint
+    heard: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    anonymous: int = 0
+    is_http: bool = True
+    last_error: str = ""
+
+    @property
+    def missing(self) -> list[str]:
+        """The container IDs of the tasks not heard yet."""
+        return [container for container in self.target.tasks if not self.heard[container]]
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the answers do not tell the tasks apart, so that an answer is all that can be proved."""
+        if not self.is_http:
+            return True
+        return not self.heard and self.anonymous >= max(5, 2 * len(self.target.tasks))
+
+    @property
+    def is_done(self) -> bool:
+        return not self.missing or self.is_anonymous
+
+    def note(self, answer: Answer) -> None:
+        self.requests += 1
+        if answer.error:
+            self.last_error = answer.error
+            return
+        self.is_http = answer.is_http
+        # An answer that names several tasks, such as a list of containers, says nothing of who gave it.
+        named = [container for container in self.target.tasks if container in answer.text]
+        if len(named) == 1:
+            self.heard[named[0]] += 1
+        else:
+            self.anonymous += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "service": self.target.service,
+            "port": self.target.port,
+            "entrypoint": self.entrypoint.name,
+            "address": self.entrypoint.address,
+            "requests": self.requests,
+            "heard": {container: self.heard[container] for container in self.target.tasks},
+            "identified": bool(self.heard),
+            "http": self.is_http,
+        }
+
+    def complaint(self, timeout_seconds: float) -> str:
+        """What to tell the user of a hearing that is not done."""
+        where = (
+            f"port {self.target.port} of service {self.target.service} through {self.entrypoint.name} "
+            f"({self.entrypoint.address})"
+        )
+        if not self.heard and not self.anonymous:
+            tries = f"{timeout_seconds:g} seconds and {self.requests} tries"
+            return f"{where}: no answer in {tries}; the last: {self.last_error}"
+        missing = ", ".join(f"{self.target.tasks[container]} (container {container})" for container in self.missing)
+        last = f"; the last failure: {self.last_error}" if self.last_error else ""
+        return (
+            f"{where}: heard {len(self.target.tasks) - len(self.missing)} of {len(self.target.tasks)} tasks in "
+            f"{self.requests} requests; never heard: {missing}{last}"
+        )
+
+
+def targets_of(services: Mapping[str, Object], tasks: Sequence[Object], nodes: Iterable[Object]) -> list[Target]:
+    """Return the TCP ports that *services* publish through the mesh and have running tasks behind them."""
+    names = {node["ID"]: node.get("Description", {}).get("Hostname", node["ID"]) for node in nodes}
+    targets = []
+    for name, service in services.items():
+        running = {
+            task["Status"]["ContainerStatus"]["ContainerID"][:_ID_LENGTH]: _task_name(name, task, names)
+            for task in tasks
+            if task["ServiceID"] == service["ID"]
+            and task["DesiredState"] == task["Status"]["State"] == "running"
+            and (task["Status"].get("ContainerStatus") or {}).get("ContainerID")
+        }
+        targets += [
+            Target(name, port["PublishedPort"], running)
+            for port in (service.get("Endpoint") or {}).get("Ports") or []
+            if running
+            and port.get("PublishedPort")
+            and port.get("Protocol", "tcp") == "tcp"
+            and port.get("PublishMode", "ingress") == "ingress"
+        ]
+    return targets
+
+
+def _task_name(service: str, task: Object, nodes: Mapping[str, str]) -> str:
+    number = f".{task['Slot']}" if task.get("Slot") else ""
+    return f"{service}{number} on {nodes.get(task.get('NodeID', ''), 'an unknown node')}"
+
+
+def ask_until_heard(hearing: Hearing, until: float) -> None:
+    """Ask over new connections until the hearing is done or the monotonic clock reaches *until*."""
+    while not hearing.is_done and (left := until - time.monotonic()) > 0:
+        answer = ask(hearing.entrypoint.address, hearing.target.port, min(_REQUEST_TIMEOUT_SECONDS, left))
+        hearing.note(answer)
+        if answer.error:
+            time.sleep(_PAUSE_SECONDS)
+
+
+def ask(address: str, port: int, timeout_seconds: float) -> Answer:
+    """Send one HTTP request over a connection of its own; the mesh hands each connection to the next task."""
+    connection = http.client.HTTPConnection(address, port, timeout=timeout_seconds)
+    try:
+        connection.request("GET", "/", headers={"Accept": "application/json", "Connection": "close"})
+        response = connection.getresponse()
+        body = response.read(_LARGEST_ANSWER_BYTES).decode("latin-1")
+    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, TimeoutError) as error:
+        # The peer hung up or kept silent: nothing there (a port forward of QEMU accepts all the same), or no HTTP.
+        return _ask_silently(address, port, timeout_seconds, str(error) or type(error).__name__)
+    except http.client.HTTPException:
+        return Answer(is_http=False)
+    except OSError as error:
+        return Answer(error=str(error))
+    finally:
+        connection.close()
+    if response.status >= 500:
+        return Answer(error=f"HTTP status {response.status} {response.reason}")
+    return Answer(text=f"{response.headers}\n{body}", is_http=True)
+
+
+def _ask_silently(address: str, port: int, timeout_seconds: float, error: str) -> Answer:
+    """Tell a server that waits for its own protocol from a connection that somebody closes at once."""
+    try:
+        with socket.create_connection((address, port), timeout_seconds) as connection:
+            connection.settimeout(_OPEN_SECONDS)
+            if connection.recv(1):
+                return Answer(is_http=False)
+    except TimeoutError:
+        return Answer(is_http=False)
+    except OSError as other:
+        error = str(other)
+    return Answer(error=error)

@@ -1,0 +1,252 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""``docker stack deploy``, with the Docker client of the controller or, without one there, of the manager."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+
+_TIMEOUT_SECONDS = 300
+#: all that the client sees of the user's environment: DOCKER_HOST, DOCKER_CONTEXT and proxies must not leak in
+_ENVIRONMENT = ("PATH", "HOME", "SSH_AUTH_SOCK")
+_VERSION_CLASH = re.compile(r"client version \S+ is too (new|old)")
+_REMEDIES = {
+    "only updates to Labels are allowed": (
+        "The content of a config or secret cannot change under its name: give it another one in the template, "
+        "as in name: page-2"
+    ),
+    "is too new": "Use stack_client: manager, or an older client",
+    "is too old": "Use stack_client: manager, or a newer client",
+}
+#: the client that has --detach says at every deploy that its default will change
+_FIRST_WITH_DETACH = 26
+
+
+class ClientError(ApiaryError):
+    """The client ran and failed; ``output`` is what it said."""
+
+    def __init__(self, message: str, output: str) -> None:
+        super().__init__(message)
+        self.output = output
+
+    @property
+    def is_version_clash(self) -> bool:
+        return bool(_VERSION_CLASH.search(self.output))
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the client is asked to deploy. Files that the compose text refers to are relative to ``directory``."""
+
+    stack: str
+    compose: str
+    directory: Path
+    files: tuple[str, ...] = ()
+    prune: bool = True
+    resolve_image: str = "never"
+    registry_auth: bool = False
+
+    def arguments(self, compose_path: str, client_version: str) -> list[str]:
+        major = re.match(r"\d+", client_version)
+        return [
+            *("stack", "deploy", "--compose-file", compose_path, "--resolve-image", self.resolve_image),
+            *(["--prune"] if self.prune else []),
+            *(["--with-registry-auth"] if self.registry_auth else []),
+            *(["--detach=true"] if major and int(major[0]) >= _FIRST_WITH_DETACH else []),
+            self.stack,
+        ]
+
+
+def deploy(api: Any, endpoint: Mapping[str, Any], deployment: Deployment, client: str) -> str:
+    """Deploy with the client asked for (auto, controller or manager) and return which one did it."""
+    binary = shutil.which("docker")
+    if client == "controller" and not binary:
+        raise ApiaryError(
+            "there is no docker client on the controller: install one, or set stack_client to auto or manager "
+            "to use the manager's"
+        )
+    if client == "manager" or not binary:
+        _deploy_on_manager(api, endpoint["docker_host"], deployment)
+        return "manager"
+    try:
+        _deploy_from_controller(api, binary, endpoint, deployment)
+    except ClientError as error:
+        if client != "auto" or not error.is_version_clash:
+            raise
+        _deploy_on_manager(api, endpoint["docker_host"], deployment)
+        return "manager"
+    return "controller"
+
+
+def connection_arguments(endpoint: Mapping[str, Any]) -> list[str]:
+    """Return the client's flags for *endpoint*; flags win over every variable and context of the user."""
+    host = re.sub(r"^https?://", "tcp://", endpoint["docker_host"])
+    arguments = ["--host", host]
+    if not host.startswith("tcp://") or not (endpoint.get("tls") or endpoint.get("validate_certs")):
+        return arguments
+    arguments.append("--tlsverify" if endpoint.get("validate_certs") else "--tls")
+    for flag, key in (("--tlscacert", "ca_path"), ("--tlscert", "client_cert"), ("--tlskey", "client_key")):
+        if endpoint.get(key):
+            arguments += [flag, str(endpoint[key])]
+    return arguments
+
+
+def _deploy_from_controller(api: Any, binary: str, endpoint: Mapping[str, Any], deployment: Deployment) -> None:
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    with tempfile.TemporaryDirectory(prefix="apiary-") as empty_config:
+        if not deployment.registry_auth:
+            environment["DOCKER_CONFIG"] = empty_config
+        elif "DOCKER_CONFIG" in os.environ:
+            environment["DOCKER_CONFIG"] = os.environ["DOCKER_CONFIG"]
+        version = _run([binary, "--version"], environment).stdout
+        version = (re.search(r"\d+\.[\w.+~-]+", version) or [""])[0]
+        result = _run(
+            [binary, *connection_arguments(endpoint), *deployment.arguments("-", version)],
+            environment,
+            text=deployment.compose,
+            directory=deployment.directory,
+        )
+    if result.returncode != 0:
+        raise _failure(api, deployment.stack, f"the controller's client {version}", result.stdout + result.stderr)
+
+
+def _run(
+    command: list[str], environment: dict[str, str], text: str = "", directory: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            input=text,
+            env=environment,
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ApiaryError(
+            f"'docker stack deploy' of the controller did not end within {_TIMEOUT_SECONDS} seconds: "
+            "is a registry out of reach? With stack_resolve_image: never none is asked"
+        ) from error
+    except OSError as error:
+        raise ApiaryError(
+            f"cannot run {command[0]}: {error}. Set stack_client to manager to use the manager's client"
+        ) from error
+
+
+def _failure(api: Any, stack: str, client: str, output: str) -> ClientError:
+    engine = api.version()
+    lines = output.strip().splitlines() or ["no message"]
+    lines += [remedy for symptom, remedy in _REMEDIES.items() if symptom in output]
+    return ClientError(
+        f"'docker stack deploy {stack}' failed, run by {client} on engine {engine['Version']} "
+        f"(API {engine['MinAPIVersion']} to {engine['ApiVersion']}): " + "\n".join(lines),
+        output,
+    )
+
+
+def _deploy_on_manager(api: Any, host: str, deployment: Deployment) -> None:
+    engine = api.version()["Version"]  # Debian, Docker and boot2docker ship client and engine of one version
+    command = ["docker", "--host", "unix:///docker.sock", *deployment.arguments(_COMPOSE_PATH, engine)]
+    project = _project_archive(deployment)
+    name = f"apiary-stack-client-{deployment.stack}"
+    _remove_client(api, name)  # an interrupted run may have left it
+    try:
+        _create_client(api, name, command)
+        api.put_archive(name, "/", project)
+        api.start(name)
+        status = api.wait(name, timeout=_TIMEOUT_SECONDS)["StatusCode"]
+        output = api.logs(name).decode(errors="replace")
+    except docker.errors.APIError as error:
+        raise ApiaryError(
+            f"the manager at {host} has no docker client that can be run ({error.explanation}): "
+            "install a docker client on the controller"
+        ) from error
+    finally:
+        _remove_client(api, name)
+    if status != 0:
+        raise _failure(api, deployment.stack, f"the manager's client {engine}", output)
+
+
+_PROJECT = "/project"
+_COMPOSE_PATH = f"{_PROJECT}/docker-compose.yml"
+#: the container's own root has nothing but these, which lead to the manager's files under /host
+_LINKS = ("bin", "lib", "lib32", "lib64", "opt", "sbin", "usr")
+
+
+def _create_client(api: Any, name: str, command: list[str]) -> None:
+    """Make, but do not start, a container in which the manager's own programs run.
+
+    Its image, *name* too, holds links into the manager's root, mounted read-only: no image of the user's is needed, and
+    none is expected to have a shell.
+    """
+    api.import_image_from_data(_links_archive(), repository=name.lower())
+    mounts = [
+        docker.types.Mount("/host", "/", type="bind", read_only=True),
+        docker.types.Mount("/docker.sock", "/var/run/docker.sock", type="bind"),
+    ]
+    api.create_container(
+        name.lower(),
+        command,
+        name=name,
+        environment={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": _PROJECT},
+        working_dir=_PROJECT,
+        host_config=api.create_host_config(
+            mounts=mounts, network_mode="none", log_config=docker.types.LogConfig(type="json-file")
+        ),
+    )
+
+
+def _remove_client(api: Any, name: str) -> None:
+    with suppress(docker.errors.NotFound):
+        api.remove_container(name, force=True, v=True)
+    with suppress(docker.errors.NotFound):
+        api.remove_image(name.lower())
+
+
+def _links_archive() -> bytes:
+    with io.BytesIO() as buffer:
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name in _LINKS:
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = tarfile.SYMTYPE, f"host/{name}"
+                archive.addfile(link)
+            for name in ("host", "project"):
+                directory = tarfile.TarInfo(name)
+                directory.type, directory.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(directory)
+        return buffer.getvalue()
+
+
+def _project_archive(deployment: Deployment) -> bytes:
+    with io.BytesIO() as buffer:
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            compose = deployment.compose.encode()
+            entry = tarfile.TarInfo(_COMPOSE_PATH.lstrip("/"))
+            entry.size, entry.mode = len(compose), 0o600
+            archive.addfile(entry, io.BytesIO(compose))
+            for name in deployment.files:
+                if Path(name).is_absolute() or ".." in Path(name).parts:
+                    raise ApiaryError(
+                        f"the compose file refers to {name}, which the manager's client can only be given "
+                        f"when it lies under {deployment.directory}: move it there, or install "
+                        "a docker client on the controller"
+                    )
+                archive.add(deployment.directory / name, f"{_PROJECT[1:]}/{name}")
+        return buffer.getvalue()

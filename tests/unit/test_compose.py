@@ -1,0 +1,193 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Compose files: what is read from them, and what is refused before a machine is touched."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.apiary.swarm.plugins.module_utils import compose
+from ansible_collections.apiary.swarm.plugins.module_utils.compose_check import problems_of, warnings_of
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "templates" / "docker-compose.yml.j2"
+
+
+def document(service: str = "", rest: str = "") -> dict[str, Any]:
+    """Return a good compose document with *service* added to web, and *rest* at the top level."""
+    return compose.parse(f'version: "3.8"\nservices:\n  web:\n    image: web\n    {service}\n{rest}\n')
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("4000:80", [(4000, 80, "tcp", "ingress")]),
+        ("80", [(None, 80, "tcp", "ingress")]),
+        (80, [(None, 80, "tcp", "ingress")]),
+        ("5353:53/udp", [(5353, 53, "udp", "ingress")]),
+        ("3000-3001:80-81", [(3000, 80, "tcp", "ingress"), (3001, 81, "tcp", "ingress")]),
+        ({"target": 80, "published": 8080, "mode": "host"}, [(8080, 80, "tcp", "host")]),
+        ({"target": 80, "published": "8080", "protocol": "udp"}, [(8080, 80, "udp", "ingress")]),
+        ({"target": 80}, [(None, 80, "tcp", "ingress")]),
+    ],
+)
+def test_ports_are_read_in_both_syntaxes(entry: Any, expected: list[Any]) -> None:
+    ports = compose.ports_of("web", entry)
+    assert [(port.published, port.target, port.protocol, port.mode) for port in ports] == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [
+        ("127.0.0.1:4000:80", "127.0.0.1"),
+        ("4000:80:90", "4000:80:90"),
+        ("http", "http"),
+        ("70000:80", "70000"),
+        ("3000-3002:80-81", "one length"),
+        (True, "True"),
+        ({"published": 80}, "target"),
+        ({"target": "http"}, "'http'"),
+        ({"target": 80, "mode": "mesh"}, "'mesh'"),
+        ({"target": 80, "protocol": "icmp"}, "'icmp'"),
+        ({"target": 80, "publish": 80}, "'publish'"),
+    ],
+)
+def test_bad_ports_are_refused_by_name(entry: Any, named: str) -> None:
+    with pytest.raises(compose.PortError, match=named):
+        compose.ports_of("web", entry)
+
+
+def test_an_unquoted_port_is_no_number_to_base_60() -> None:
+    ports = compose.published_ports(document("ports: [4000:22, 22:22]"))
+    assert [(port.published, port.target) for port in ports] == [(4000, 22), (22, 22)]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "named"),
+    [
+        ("services:\n  web:\n    image: x\n   ports: 1\n", 4, "block"),
+        ("services:\n  web:\n    image: x\n    image: y\n", 4, "'image' stands twice"),
+        ("- a\n", 0, "list"),
+        ("", 0, "nothing"),
+        ("services: {web: {image: 'x}}\n", 2, "end of stream"),
+    ],
+)
+def test_what_is_no_compose_file_is_refused_with_its_line(text: str, line: int, named: str) -> None:
+    with pytest.raises(compose.ComposeError, match=named) as raised:
+        compose.parse(text)
+    assert raised.value.line == line
+
+
+@pytest.mark.parametrize(
+    ("service", "rest"),
+    [
+        ("", ""),
+        ('ports: ["4000:80"]', ""),
+        ("networks: [default]", ""),
+        ("networks: [a]", "networks: {a: }"),
+        ("configs: [{source: c, target: /c}]", "configs: {c: {file: ./c}}"),
+        ("volumes: [data:/data, /host:/inside, /anonymous]", "volumes: {data: }"),
+        ("volumes: [{type: tmpfs, target: /run}]", ""),
+        ("deploy: {mode: global}", ""),
+        ("deploy: {replicas: 0}", ""),
+        ("deploy: {resources: {limits: {cpus: '0.1', memory: 50M}}}", ""),
+        ("environment: ['PRICE=$$5', 'TAG=${TAG:-latest}']", ""),
+        ("", "x-mine: {a: 1}"),
+        ("ports: [{target: 80, published: 80, mode: host}]", ""),
+    ],
+)
+def test_good_documents_have_no_problems(service: str, rest: str) -> None:
+    assert problems_of(document(service, rest), "stack") == []
+
+
+@pytest.mark.parametrize(
+    ("service", "rest", "named"),
+    [
+        ("deploy: {replicas: five}", "", "services.web.deploy.replicas: .* got 'five'"),
+        ("deploy: {replicas: -1}", "", "got -1"),
+        ("deploy: {replicas: true}", "", "got True"),
+        ("deploy: {replicas: '5'}", "", "not in quotes, got '5'"),
+        ("deploy: {mode: everywhere}", "", "got 'everywhere'"),
+        ("deploy: {mode: global, replicas: 2}", "", "leave out replicas"),
+        ("deploy: {restart_policy: {condition: always}}", "", "restart_policy.condition: one of none"),
+        ("deploy: {update_config: {failure_action: panic}}", "", "failure_action"),
+        ("deploy: {resources: {limits: {cpus: a lot}}}", "", "limits.cpus"),
+        ("deploy: {resources: {limits: {memory: 50 apples}}}", "", "limits.memory"),
+        ("deploy: [1]", "", "services.web.deploy: a mapping"),
+        ("networks: [webnet]", "", "'webnet' is not declared; add it to networks"),
+        ("secrets: [key]", "", "'key' is not declared; add it to secrets"),
+        ("volumes: [data:/data]", "", "'data' is not declared; add it to volumes"),
+        ("volumes: [./data:/data]", "", "absolute path on the node"),
+        ("environment: ['TAG=${TAG}']", "", r"\$\{TAG\} would be empty"),
+        ("command: echo $HOME", "", r"\$HOME would be empty"),
+        ("ports: ['4000:80']\n  other: {image: x, ports: ['4000:81']}", "", "already published by services.web"),
+        ("deploy: {endpoint_mode: dnsrr}\n    ports: ['4000:80']", "", "dnsrr"),
+        ("", "nets: {}", "nets: unknown at the top level"),
+        ("\n  b: {build: .}", "", "services.b: has build but no image"),
+        ("\n  b: {image: a b}", "", "services.b.image"),
+        ("\n  b: nothing", "", "services.b: a service is a mapping"),
+        ("\n  b b: {image: x}", "", "a service name"),
+    ],
+)
+def test_bad_documents_are_refused_by_name(service: str, rest: str, named: str) -> None:
+    problems = problems_of(document(service, rest), "stack")
+    assert len(problems) == 1
+    assert re.search(named, problems[0]), problems[0]
+
+
+@pytest.mark.parametrize("version", ["3.8", 2, "2.4", None])
+def test_only_version_3_is_taken(version: Any) -> None:
+    problems = problems_of({"version": version, "services": {"web": {"image": "x"}}}, "stack")
+    assert bool(problems) == (version != "3.8")
+
+
+@pytest.mark.parametrize("services", [None, {}, [], "web"])
+def test_a_stack_needs_services(services: Any) -> None:
+    assert any(
+        "at least one service" in problem for problem in problems_of({"version": "3", "services": services}, "s")
+    )
+
+
+@pytest.mark.parametrize("name", ["", "my stack", "-a", "a.b", "ü"])
+def test_bad_stack_names_are_refused(name: str) -> None:
+    assert any(repr(name) in problem for problem in problems_of(document(), name))
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    bad = document("deploy: {replicas: x, mode: y}\n    ports: [a]\n    networks: [b]", "c: 1")
+    assert len(problems_of(bad, "a b")) == 6
+
+
+def test_keys_that_the_swarm_skips_are_warned_of() -> None:
+    warnings = warnings_of(document("restart: always\n    depends_on: [x]"))
+    assert len(warnings) == 2
+
+
+def test_summary_and_files() -> None:
+    parsed = document(
+        "env_file: a.env\n    deploy: {replicas: 3}\n  all: {image: b, deploy: {mode: global}}",
+        "configs: {c: {file: ./c}, d: {external: true}}",
+    )
+    assert compose.summary(parsed) == {
+        "web": {"image": "web", "mode": "replicated", "replicas": 3},
+        "all": {"image": "b", "mode": "global", "replicas": None},
+    }
+    assert compose.referenced_files(parsed) == ["./c", "a.env"]
+
+
+def test_the_project_s_template_is_the_tutorial_s_stack() -> None:
+    from jinja2 import Environment
+
+    text = Environment(trim_blocks=True).from_string(TEMPLATE.read_text()).render(web_image="web:1")  # noqa: S701 - no HTML
+    parsed = compose.parse(text)
+    assert problems_of(parsed, "getstartedlab") == []
+    web = parsed["services"]["web"]
+    assert web["deploy"]["replicas"] == 5
+    assert web["deploy"]["resources"]["limits"] == {"cpus": "0.1", "memory": "50M"}
+    assert web["deploy"]["restart_policy"] == {"condition": "on-failure"}
+    assert web["ports"] == ["4000:80"]
+    assert yaml.safe_load(text)["networks"] == {"webnet": {"driver": "overlay"}}

@@ -1,0 +1,165 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Hearing every task: over real sockets on the loopback address."""
+
+from __future__ import annotations
+
+import itertools
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ansible_collections.apiary.swarm.plugins.module_utils.probe import (
+    Answer,
+    Entrypoint,
+    Hearing,
+    Target,
+    ask,
+    ask_until_heard,
+    targets_of,
+)
+
+IDS = ["0f01aa860247", "7fc2aa6579b9", "c0ffee000003"]
+HERE = Entrypoint("node1", "127.0.0.1")
+TARGET = Target("web", 4000, {IDS[0]: "web.1 on myvm1", IDS[1]: "web.2 on myvm2"})
+
+
+@contextmanager
+def server(answer: Callable[[], bytes | None]) -> Iterator[int]:
+    """Serve each connection with the next *answer*; None keeps it open in silence, b"" closes it at once."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            text = answer()
+            if text is None:
+                time.sleep(1)
+            elif text:
+                self.request.recv(4096)
+                self.request.sendall(text)
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        yield running.server_address[1]
+        running.shutdown()
+
+
+def http(body: str, status: str = "200 OK", header: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\n{header}Connection: close\r\n\r\n{body}".encode()
+
+
+def hear(answer: Callable[[], bytes | None], tasks: list[str], seconds: float = 2.0) -> Hearing:
+    with server(answer) as port:
+        hearing = Hearing(Target("web", port, dict.fromkeys(tasks, "web.1 on myvm1")), HERE)
+        ask_until_heard(hearing, time.monotonic() + seconds)
+    return hearing
+
+
+def in_turn(*texts: bytes) -> Callable[[], bytes]:
+    turn = itertools.cycle(texts)
+    return lambda: next(turn)
+
+
+def test_every_task_is_heard_in_as_few_requests() -> None:
+    hearing = hear(in_turn(http(IDS[0]), http("{}", header=f"X-Served-By: {IDS[1]}\r\n")), IDS[:2])
+    assert hearing.is_done
+    assert hearing.requests == 2
+    assert hearing.as_dict()["heard"] == {IDS[0]: 1, IDS[1]: 1}
+
+
+def test_a_task_that_the_mesh_lost_is_named() -> None:
+    hearing = hear(in_turn(http(IDS[0]), http(IDS[1])), IDS, seconds=0.3)
+    assert not hearing.is_done
+    assert hearing.missing == [IDS[2]]
+    assert "heard 2 of 3 tasks" in hearing.complaint(1)
+    assert IDS[2] in hearing.complaint(1)
+
+
+def test_answers_without_a_name_prove_an_answer_only() -> None:
+    hearing = hear(in_turn(http("hello")), IDS[:2])
+    assert hearing.is_done
+    assert hearing.is_anonymous
+    assert hearing.requests == 5
+
+
+def test_a_list_of_containers_says_nothing_of_who_gave_it() -> None:
+    hearing = hear(in_turn(http(" ".join(IDS))), IDS)
+    assert hearing.is_anonymous
+    assert not hearing.heard
+
+
+def test_a_server_error_is_no_answer() -> None:
+    hearing = hear(in_turn(http(IDS[0], "502 Bad Gateway")), IDS[:1], seconds=0.4)
+    assert not hearing.is_done
+    assert "502" in hearing.complaint(1)
+
+
+def test_after_refusals_it_is_asked_again() -> None:
+    hearing = hear(in_turn(b"", b"", http(IDS[0])), IDS[:1])  # each request that is hung up on asks twice
+    assert hearing.is_done
+    assert hearing.requests == 2
+
+
+def test_another_protocol_counts_as_an_answer() -> None:
+    hearing = hear(in_turn(b"-ERR unknown command\r\n"), IDS[:2])
+    assert hearing.is_done
+    assert not hearing.is_http
+
+
+def test_a_silent_connection_that_stays_open_counts() -> None:
+    with server(lambda: None) as port:
+        assert ask("127.0.0.1", port, 0.2) == Answer(is_http=False)
+
+
+def test_a_connection_that_is_closed_at_once_does_not_count() -> None:
+    with server(lambda: b"") as port:
+        assert ask("127.0.0.1", port, 2).error
+
+
+def test_a_refused_connection_says_so() -> None:
+    with server(lambda: b"") as port:
+        pass
+    answer = ask("127.0.0.1", port, 1)
+    assert "refused" in answer.error
+    hearing = Hearing(TARGET, HERE)
+    hearing.note(answer)
+    assert "refused" in hearing.complaint(60)
+    assert "node1 (127.0.0.1)" in hearing.complaint(60)
+
+
+def service(**port: Any) -> dict[str, Any]:
+    return {
+        "ID": "s",
+        "Endpoint": {"Ports": [{"Protocol": "tcp", "PublishedPort": 4000, "PublishMode": "ingress", **port}]},
+    }
+
+
+def task(state: str = "running", desired: str = "running", container: str = IDS[0]) -> dict[str, Any]:
+    status = {"State": state, "ContainerStatus": {"ContainerID": container + "f" * 52}}
+    return {"ServiceID": "s", "Slot": 1, "NodeID": "n", "DesiredState": desired, "Status": status}
+
+
+NODES = [{"ID": "n", "Description": {"Hostname": "myvm1"}}]
+
+
+def test_targets_are_the_mesh_s_tcp_ports_and_their_running_tasks() -> None:
+    others = [task("running", "shutdown", IDS[1]), task("failed", "running", IDS[2])]
+    tasks = [task(), *others, {**task(container=IDS[1]), "ServiceID": "other"}]
+    assert targets_of({"web": service()}, tasks, NODES) == [Target("web", 4000, {IDS[0]: "web.1 on myvm1"})]
+
+
+@pytest.mark.parametrize("port", [{"Protocol": "udp"}, {"PublishMode": "host"}, {"PublishedPort": 0}])
+def test_other_ports_are_not_asked(port: dict[str, Any]) -> None:
+    assert targets_of({"web": service(**port)}, [task()], NODES) == []
+
+
+def test_a_service_without_running_tasks_is_not_asked() -> None:
+    assert targets_of({"web": service()}, [], NODES) == []
