@@ -43,13 +43,14 @@ stack: inventory setup ## Deploy the stack again, after an edit or to scale: ARG
 down: inventory setup ## Remove everything that 'make up' made; asks, unless ARGS='-e destroy_confirmed=true'
 	$(PLAYBOOK) playbooks/destroy.yml $(ARGS)
 
-lint: dev ## Check the style of everything
+lint: dev ## Check the style of everything, and that the roles' READMEs are up to date
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	shellcheck $(SHELL_SCRIPTS)
 	.venv/bin/yamllint --strict .
 	.venv/bin/mypy
 	.venv/bin/ansible-lint
+	.venv/bin/python scripts/role-readmes --check
 
 test: lint ## Pass the whole test suite: lint, unit tests, end-to-end tests on real machines
 	$(PYTEST) tests/unit tests/e2e

@@ -5,16 +5,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import sys
-from typing import TYPE_CHECKING
 
 from flask import Flask, Response, jsonify, render_template, request
 from visits import Visits
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 GREETING = "Hello {name}!"
 NO_REDIS = "cannot connect to Redis, counter disabled"
@@ -48,23 +42,3 @@ def index() -> Response:
 def health() -> Response:
     """Say that the server serves; Redis is not asked, since `/` works without it."""
     return Response("ok\n", mimetype="text/plain")
-
-
-def stop(_signal: int, _frame: FrameType | None) -> None:
-    """End on SIGTERM, which the kernel does not deliver to a container's first process unless it is handled."""
-    sys.exit(0)
-
-
-def main() -> None:
-    """Serve on port 80: one process and four threads, which fit in the 50 MB that the tutorial allows a replica."""
-    import waitress  # imported here, so that tests need Flask only
-
-    signal.signal(signal.SIGTERM, stop)
-    visits.start_connecting()
-    print("serving on port 80", flush=True)
-    # All addresses of a container are its own: who reaches it is for the stack to say.
-    waitress.serve(app, host="0.0.0.0", port=80, threads=4, ident="web", _quiet=True)  # noqa: S104 - see above
-
-
-if __name__ == "__main__":
-    main()

@@ -18,9 +18,9 @@ RETRY_SECONDS = 5.0
 class Visits:
     """Counts in the Redis at *host*, which may come and go.
 
-    Looking up a name that does not exist can take many seconds, and importing the Redis client takes a second of a tenth
-    of a CPU. So a thread does both: names are never looked up for a request, and the client is imported once there is a
-    Redis.
+    Looking up a name that does not exist can take many seconds, and importing the Redis client takes a second of a
+    tenth of a CPU. So a thread does both: names are never looked up for a request, and the client is imported once
+    there is a Redis.
     """
 
     def __init__(self, host: str) -> None:
@@ -36,10 +36,8 @@ class Visits:
         if client is not None:
             try:
                 return int(client.incr("visits"))
-            except (
-                Exception
-            ) as error:  # redis.RedisError is known only after the import; any failure means: no count now
-                print(f"Redis at {self.host}: {error}", flush=True)
+            except Exception as error:  # whatever it is, the visitor gets an answer, and this is where it can be read
+                print(f"Redis at {self.host}: {error}")
                 self._client = None
         self.start_connecting()
         return None

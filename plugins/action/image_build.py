@@ -28,7 +28,7 @@ class ActionModule(ApiaryAction):
         if self._task.check_mode:
             lacking = [image.reference for image in images if not cache.has(image.reference)]
             return {"changed": bool(lacking), "built": lacking}
-        lacking_images = [image for image in images if not cache.sound(image.reference)]
+        lacking_images = [image for image in images if not cache.sound(image.reference, image.our_base_reference)]
         if not lacking_images:
             return {"changed": False, "built": []}
         engine = params["docker"]["docker_host"]

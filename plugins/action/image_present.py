@@ -59,16 +59,16 @@ class ActionModule(ApiaryAction):
         missing: list[str] = []
         with connect(params["docker"], timeout_seconds=TIMEOUT_SECONDS) as api:
             for item in items:
-                base = item.base if isinstance(item, Image) and isinstance(item.base, Base) else None
-                if (base and base.reference in missing) or not cache.sound(item.reference):
+                base_reference = item.our_base_reference if isinstance(item, Image) else ""
+                if base_reference in missing or not cache.sound(item.reference, base_reference):
                     if cache.has(item.reference):
                         Display().warning(
-                            f"{cache.path(item.reference)} is damaged, or what it builds on is: it is made again"
+                            f"{cache.path(item.reference)} is damaged, or built on what is gone: it is made again"
                         )
                     missing.append(item.reference)
                     continue
                 Display().display(f"  {node}: loading {item.reference}")
-                if load(api, item.reference, cache, node, base.reference if base else ""):
+                if load(api, item.reference, cache, node, base_reference):
                     loaded.append(item.reference)
         return loaded, missing
 

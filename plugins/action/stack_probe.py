@@ -48,7 +48,7 @@ class ActionModule(ApiaryAction):
             while True:
                 hearings = _continued(hearings, _targets(api, params["name"]), entrypoints)
                 until = min(deadline, time.monotonic() + _ROUND_SECONDS)
-                list(pool.map(lambda hearing: ask_until_heard(hearing, until), hearings.values()))  # noqa: B023 - waits
+                list(pool.map(lambda hearing: ask_until_heard(hearing, until, deadline), hearings.values()))  # noqa: B023 - waits
                 if all(hearing.is_done for hearing in hearings.values()):
                     break
                 if time.monotonic() >= deadline:

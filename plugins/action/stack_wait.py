@@ -77,6 +77,7 @@ class _Watch:
         configs = self.api.configs(filters={"label": [f"{stack.RECORD_LABEL}={self.name}"]})
         record = stack.newest_record(configs)
         in_place_since = None
+        most_in_place, progress_at = 0, 0.0
         while True:
             elapsed = time.monotonic() - started
             now = started_at + timedelta(seconds=elapsed)
@@ -89,8 +90,13 @@ class _Watch:
                 stopping = any(verdict.stopping for verdict in verdicts.values())
                 if not stopping or elapsed - in_place_since > _STOPPING_SECONDS:
                     return verdicts
-            if elapsed > self.params["timeout_seconds"] and state is State.WAITING:
-                raise self._failure(verdicts, f"is not complete after {self.params['timeout_seconds']} seconds")
+            in_place = sum(verdict.running + verdict.completed for verdict in verdicts.values())
+            if in_place > most_in_place:
+                most_in_place, progress_at = in_place, elapsed
+            if elapsed - progress_at > self.params["timeout_seconds"] and state is State.WAITING:
+                raise self._failure(
+                    verdicts, f"is not complete, and has made no progress for {self.params['timeout_seconds']} seconds"
+                )
             self._show(verdicts.values())
             time.sleep(_POLL_SECONDS)
 

@@ -21,8 +21,8 @@ options:
         type: str
         required: true
       context:
-        description: The directory with the Dockerfile. With a directory C(base) beside it that has a C(bootstrap.sh), the
-          image is built on the image that this makes.
+        description: The directory with the Dockerfile. With a directory C(base) beside it that has a C(bootstrap.sh),
+          the image is built on the image that this makes.
         type: path
         required: true
       tag:
@@ -30,8 +30,8 @@ options:
         type: str
         default: ""
   base:
-    description: An image to build on, the Dockerfile's C(ARG BASE), instead of the one made by C(bootstrap.sh); the engine
-      that builds pulls it.
+    description: An image to build on, the Dockerfile's C(ARG BASE), instead of the one made by C(bootstrap.sh); the
+      engine that builds pulls it.
     type: str
     default: ""
   debian_suite:

@@ -39,13 +39,13 @@ _value:
   sample: 4f9d0c1b2a3e
 """
 
-from collections.abc import Callable  # noqa: E402 - documentation comes first in a plugin
-from pathlib import Path  # noqa: E402 - as above
+from collections.abc import Callable
+from pathlib import Path
 
-from ansible.errors import AnsibleFilterError  # noqa: E402 - as above
+from ansible.errors import AnsibleFilterError
 
-from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError  # noqa: E402 - as above
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import (  # noqa: E402 - as above
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import (
     DEBIAN_SUITE,
     content_tag,
 )

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Image archives, as `docker load` reads them, that leave out the layers which the engine has already.
 
-A machine with an emulated CPU needs about half a second to load a megabyte. So the layer of the image base goes to each machine
-once, and the archive of an image built on it holds the image's own layers only: some kilobytes.
+A machine with an emulated CPU needs about half a second to load a megabyte. So the layer of the image base goes to each
+machine once, and the archive of an image built on it holds the image's own layers only: some kilobytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import platform
 import tarfile
 import tempfile
 from collections.abc import Collection, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,7 +33,7 @@ def write_base(rootfs: IO[bytes], output: Path, reference: str, comment: str) ->
     with tempfile.TemporaryFile(dir=output.parent) as layer:
         _copy_rootfs(rootfs, layer)
         diff_id = _sha256(layer)
-        created = datetime.now(timezone.utc).isoformat()
+        created = datetime.now(UTC).isoformat()
         machine = platform.machine()
         config = {
             "architecture": _ARCHITECTURES.get(machine, machine),
@@ -55,6 +55,14 @@ def diff_ids(archive: Path) -> list[str]:
     """Return the layers of the image in *archive*, whether the archive holds them or not."""
     with tarfile.open(archive) as tar:
         return list(json.loads(_read(tar, _manifest(tar)["Config"]))["rootfs"]["diff_ids"])
+
+
+def left_out(archive: Path) -> set[str]:
+    """Return the layers of the image in *archive* that the archive does not hold."""
+    with tarfile.open(archive) as tar:
+        manifest, held = _manifest(tar), set(tar.getnames())
+        ids = json.loads(_read(tar, manifest["Config"]))["rootfs"]["diff_ids"]
+    return {diff_id for diff_id, name in zip(ids, manifest["Layers"], strict=True) if name not in held}
 
 
 def write_own_layers(exported: Path, output: Path, reference: str, known: Collection[str]) -> None:
@@ -86,8 +94,8 @@ class _Writer:
     """An archive in the making."""
 
     def __init__(self, output: Path) -> None:
-        self._gzip = gzip.open(output, "wb", compresslevel=6)
-        self._tar = tarfile.open(fileobj=self._gzip, mode="w")
+        self._gzip = gzip.open(output, "wb", compresslevel=6)  # noqa: SIM115 - closed by __exit__
+        self._tar = tarfile.open(fileobj=self._gzip, mode="w")  # noqa: SIM115 - closed by __exit__
         self._layers: list[str] = []
         self._written: set[str] = set()
 

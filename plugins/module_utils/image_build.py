@@ -1,6 +1,6 @@
 # Copyright: The Apiary developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Making images: the base with mmdebstrap on the controller, the others from their Dockerfiles through an engine's API."""
+"""Making images: the base with mmdebstrap on the controller, others from their Dockerfiles through an engine's API."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ import tarfile
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import IO, Any
 
 import urllib3.exceptions
-from docker.utils.build import create_archive
 
 from ansible_collections.apiary.swarm.plugins.module_utils import image_archive
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.image_cache import ImageCache
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import Base, Image, context_files
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import Base, Image, write_context
 
 #: an engine on an emulated CPU may be silent for minutes while it unpacks a layer
 TIMEOUT_SECONDS = 1800
@@ -47,37 +45,37 @@ def bootstrap(base: Base, cache: ImageCache) -> bool:
             return False
         if problem := bootstrap_problem():
             raise ApiaryError(problem)
-        with tempfile.NamedTemporaryFile(dir=cache.directory, prefix="rootfs.", suffix=".tar") as rootfs:
-            command = ["sh", str(base.directory / "bootstrap.sh"), base.debian_suite, rootfs.name]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-            if done.returncode:
-                raise ApiaryError(
-                    f"{' '.join(command)} failed (exit code {done.returncode}). Its last lines:\n{_last(done.stdout.splitlines())}"
-                )
-            with Path(rootfs.name).open("rb") as finished:
-                image_archive.write_base(finished, output, base.reference, f"bootstrap.sh {base.debian_suite}")
+        rootfs = output.with_name("rootfs.tar")
+        command = ["sh", str(base.directory / "bootstrap.sh"), base.debian_suite, str(rootfs)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode:
+            raise ApiaryError(
+                f"{' '.join(command)} failed (exit code {done.returncode}). Its last lines:\n"
+                f"{_last(done.stdout.splitlines())}"
+            )
+        with rootfs.open("rb") as finished:
+            image_archive.write_base(finished, output, base.reference, f"bootstrap.sh {base.debian_suite}")
     return True
 
 
 def build(api: Any, image: Image, cache: ImageCache, node: str) -> bool:
-    """Build *image* on the engine *api*, unless its archive is there, and keep the archive; return whether it was built."""
-    with cache.making(image.reference) as output:
+    """Build *image* on the engine *api* and keep its archive, unless that is there; return whether it was built."""
+    with cache.making(image.reference, image.our_base_reference) as output:
         if output is None:
             return False
-        if isinstance(image.base, Base):
-            load(api, image.base.reference, cache, node)
+        if image.our_base_reference:
+            load(api, image.our_base_reference, cache, node)
         if image.reference not in present(api, [image.reference]):
             _build_on(api, image, node)
-        known = image_archive.diff_ids(cache.path(image.base.reference)) if isinstance(image.base, Base) else []
-        with tempfile.NamedTemporaryFile(dir=cache.directory, prefix="export.", suffix=".tar") as exported:
-            with _broken_stream(f"exporting {image.reference} from {node}"):
-                for chunk in api.get_image(image.reference):
-                    exported.write(chunk)
-            exported.flush()
-            try:
-                image_archive.write_own_layers(Path(exported.name), output, image.reference, known)
-            except tarfile.TarError as error:
-                raise ApiaryError(f"{node} exported {image.reference} as something unreadable: {error}") from error
+        known = image_archive.diff_ids(cache.path(image.our_base_reference)) if image.our_base_reference else []
+        exported = output.with_name("exported.tar")
+        with exported.open("wb") as file, _broken_stream(f"exporting {image.reference} from {node}"):
+            for chunk in api.get_image(image.reference):
+                file.write(chunk)
+        try:
+            image_archive.write_own_layers(exported, output, image.reference, known)
+        except tarfile.TarError as error:
+            raise ApiaryError(f"{node} exported {image.reference} as something unreadable: {error}") from error
     return True
 
 
@@ -91,12 +89,14 @@ def present(api: Any, references: Iterable[str]) -> set[str]:
 
 
 def load(api: Any, reference: str, cache: ImageCache, node: str, base_reference: str = "") -> bool:
-    """Load *reference* from the cache, unless the engine has it; return whether it was loaded.
+    """Load *reference* from the cache, unless the engine has that very image; return whether it was loaded.
 
     *base_reference* names the image of ours that it is built on, whose layer its archive leaves out.
     """
-    if reference in present(api, [reference]):
+    if _layers_on(api, reference) == image_archive.diff_ids(cache.path(reference)):
         return False
+    if base_reference:
+        load(api, base_reference, cache, node)
     with cache.path(reference).open("rb") as archive:
         if base_reference and _wants_all_layers(api):
             with tempfile.TemporaryFile(dir=cache.directory) as whole:
@@ -104,12 +104,19 @@ def load(api: Any, reference: str, cache: ImageCache, node: str, base_reference:
                 _load(api, whole, reference, node)
         else:
             _load(api, archive, reference, node)
-    if reference not in present(api, [reference]):
+    if not _layers_on(api, reference):
         raise ApiaryError(
             f"{node} accepted the archive of {reference} and does not have the image: remove {cache.path(reference)} "
             "and run playbooks/images.yml again"
         )
     return True
+
+
+def _layers_on(api: Any, reference: str) -> list[str]:
+    if reference not in present(api, [reference]):
+        return []
+    layers: list[str] = api.inspect_image(reference)["RootFS"]["Layers"]
+    return layers
 
 
 def _load(api: Any, archive: IO[bytes], reference: str, node: str) -> None:
@@ -118,7 +125,8 @@ def _load(api: Any, archive: IO[bytes], reference: str, node: str) -> None:
     for message in messages:
         if problem := message.get("error") or message.get("message"):
             raise ApiaryError(
-                f"{node} could not load {reference}: {str(problem).strip()}. If its disk is full, 'docker system prune' on it frees room"
+                f"{node} could not load {reference}: {str(problem).strip()}. "
+                "If its disk is full, 'docker system prune' on it frees room"
             )
 
 
@@ -132,8 +140,8 @@ def _build_on(api: Any, image: Image, node: str) -> None:
     arguments = {"BASE": image.base_reference} if image.base_reference else {}
     lines: deque[str] = deque(maxlen=_LAST_LINES)
     doing = f"building {image.reference} from {image.context} on {node}"
-    archive = create_archive(str(image.context), files=context_files(image.context))
-    with closing(archive) as context, _broken_stream(doing):
+    with tempfile.TemporaryFile() as context, _broken_stream(doing):
+        write_context(image.context, context)
         for message in api.build(
             fileobj=context,
             custom_context=True,

@@ -8,12 +8,14 @@ import errno
 import hashlib
 import os
 import shutil
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import lock, private_directory
+from ansible_collections.apiary.swarm.plugins.module_utils.image_archive import diff_ids, left_out
 
 #: what making the image base needs: the root filesystem, its layer and the archive, and room to spare
 NEEDED_BYTES = 1 << 30
@@ -22,7 +24,7 @@ _LOCAL_ERRORS = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.ENOTDIR, errno.
 
 
 class ImageCache:
-    """Archives in *directory*, named after the image: ``apiary-web-4f9d0c1b2a3e.tar.gz`` and, beside it, ``.sha256``."""
+    """Archives in *directory*, such as ``apiary-web-4f9d0c1b2a3e.tar.gz``, and a file ``.sha256`` beside each."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -35,42 +37,45 @@ class ImageCache:
         """Say whether the archive is there; whether it is sound is for sound() to say, which reads it."""
         return _checksum_file(self.path(reference)).is_file() and self.path(reference).is_file()
 
-    def sound(self, reference: str) -> bool:
-        """Say whether the archive is there and as it was written."""
+    def sound(self, reference: str, base_reference: str = "") -> bool:
+        """Say whether the archive is there, as it was written, and what it leaves out is in the archive of its base.
+
+        A base that was made again has the same tag, and another layer: what was built on the earlier one is void.
+        """
         path = self.path(reference)
         try:
             recorded = _checksum_file(path).read_text().split()[0]
             with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == recorded
-        except (OSError, IndexError):
+                if hashlib.file_digest(file, "sha256").hexdigest() != recorded:
+                    return False
+            return not base_reference or left_out(path) <= set(diff_ids(self.path(base_reference)))
+        except (OSError, IndexError, tarfile.TarError):
             return False
 
-    def remove(self, reference: str) -> None:
-        """Remove the archive, if it is there."""
-        _checksum_file(self.path(reference)).unlink(missing_ok=True)
-        self.path(reference).unlink(missing_ok=True)
-
     @contextmanager
-    def making(self, reference: str) -> Iterator[Path | None]:
+    def making(self, reference: str, base_reference: str = "") -> Iterator[Path | None]:
         """Give a path to write the archive to, or None when it is there by now; at the end it becomes the archive.
 
-        Whoever else wants to make the same archive waits. An interruption leaves nothing that counts as an archive.
+        The directory of that path is for other files that are needed on the way. Whoever else wants to make the
+        same archive waits. An interruption leaves nothing that counts as one.
         """
         try:
             private_directory(self.directory)
             with lock(self.path(reference).with_suffix(".lock")):
-                if self.sound(reference):
+                if self.sound(reference, base_reference):
                     yield None
                     return
                 self._require_space(reference)
                 path = self.path(reference)
-                # The lock is ours, so what is there was left by an interruption.
-                unfinished = path.with_suffix(".making")
+                workshop = path.with_suffix(".making")
+                # The lock is ours, so what is there was left by a run that was killed.
+                shutil.rmtree(workshop, ignore_errors=True)
+                workshop.mkdir()
                 try:
-                    yield unfinished
-                    _commit(unfinished, path)
+                    yield workshop / path.name
+                    _commit(workshop / path.name, path)
                 finally:
-                    unfinished.unlink(missing_ok=True)
+                    shutil.rmtree(workshop)
         except OSError as error:
             if error.errno not in _LOCAL_ERRORS:  # an engine's connection broke: its errors are OSErrors too
                 raise

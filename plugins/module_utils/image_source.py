@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from docker.utils.build import exclude_paths
 
@@ -77,6 +77,11 @@ class Image:
     def base_reference(self) -> str:
         return self.base.reference if isinstance(self.base, Base) else self.base
 
+    @property
+    def our_base_reference(self) -> str:
+        """The reference of the base whose archive is in the cache; empty if the base is not one of ours."""
+        return self.base.reference if isinstance(self.base, Base) else ""
+
 
 def context_files(context: Path) -> list[str]:
     """Return the files that are sent to the engine, by ``.dockerignore``, sorted, as paths inside *context*.
@@ -87,7 +92,23 @@ def context_files(context: Path) -> list[str]:
     patterns = [line.strip() for line in ignore.read_text().splitlines()] if ignore.is_file() else []
     patterns = [line for line in patterns if line and not line.startswith("#")]
     found = exclude_paths(str(context), [*patterns, "**/__pycache__", "__pycache__"], dockerfile="Dockerfile")
-    return sorted(path for path in found if path and not (context / path).is_dir() or (context / path).is_symlink())
+    return sorted(path for path in found if path and _is_content(context / path))
+
+
+def write_context(context: Path, output: IO[bytes]) -> None:
+    """Write the files of *context* as a tar for the engine; owners, times and umasks of a checkout leave no trace."""
+    with tarfile.open(fileobj=output, mode="w") as tar:
+        for name in context_files(context):
+            member = tar.gettarinfo(str(context / name), name)
+            member.mode = 0o755 if member.mode & 0o111 else 0o644
+            member.uid = member.gid = member.mtime = 0
+            member.uname = member.gname = ""
+            if member.isreg():
+                with (context / name).open("rb") as file:
+                    tar.addfile(member, file)
+            else:
+                tar.addfile(member)
+    output.seek(0)
 
 
 def content_tag(context: Path, base: str = "", debian_suite: str = DEBIAN_SUITE) -> str:
@@ -107,12 +128,13 @@ def images_of(params: Mapping[str, Any]) -> list[Image]:
         context = Path(entry["context"])
         if not _NAME.fullmatch(entry["name"]):
             raise ApiaryError(
-                f"image_list: {entry['name']!r} is no image name: lower case letters and digits, separated by one of . _ - /, "
-                "without a tag (that is the entry's 'tag'); for example apiary/web"
+                f"image_list: {entry['name']!r} is no image name: lower case letters and digits, with one of . _ - / "
+                "between them, without a tag (that is the entry's 'tag'); for example apiary/web"
             )
         if entry["tag"] and not _TAG.fullmatch(entry["tag"]):
             raise ApiaryError(
-                f"image_list: {entry['tag']!r}, the tag of {entry['name']}, is none: letters, digits, '_', '.' and '-', up to 128"
+                f"image_list: {entry['tag']!r}, the tag of {entry['name']}, is none: up to 128 letters, digits, "
+                "'_', '.' and '-'"
             )
         _require_dockerfile(context, f"image_list: {entry['name']}: ")
         base = _base_of(context, params["base"], params["debian_suite"])
@@ -124,6 +146,10 @@ def images_of(params: Mapping[str, Any]) -> list[Image]:
 def bases_of(images: Sequence[Image]) -> list[Base]:
     """Return the bases of ours that *images* are built on, each once."""
     return list(dict.fromkeys(image.base for image in images if isinstance(image.base, Base)))
+
+
+def _is_content(path: Path) -> bool:
+    return path.is_symlink() or path.is_file()
 
 
 def _refuse_duplicates(images: Sequence[Image]) -> None:
@@ -160,7 +186,7 @@ def _described(context: Path) -> list[str]:
         if path.is_symlink():
             described += [name, "link", str(path.readlink())]
         else:
-            kind = "program" if os.access(path, os.X_OK) else "file"
+            kind = "program" if path.stat().st_mode & 0o111 else "file"
             described += [name, kind, hashlib.sha256(path.read_bytes()).hexdigest()]
     return described
 

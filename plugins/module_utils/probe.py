@@ -17,7 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_REQUEST_TIMEOUT_SECONDS = 5.0
+#: a task on a tenth of an emulated CPU was seen to take 4 s for its first answer
+_REQUEST_TIMEOUT_SECONDS = 20.0
+#: how many connections in a row must stay open and silent before a service counts as one that does not speak HTTP
+_SILENT_CONNECTIONS = 2
 _PAUSE_SECONDS = 0.25
 #: how long a port that does not speak HTTP must keep a silent connection open to count as answering
 _OPEN_SECONDS = 0.5
@@ -48,6 +51,7 @@ class Answer:
 
     text: str = ""
     is_http: bool = False
+    is_silent: bool = False
     error: str = ""
 
 
@@ -60,6 +64,7 @@ class Hearing:
     heard: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     anonymous: int = 0
+    silent: int = 0
     is_http: bool = True
     last_error: str = ""
 
@@ -83,6 +88,10 @@ class Hearing:
         self.requests += 1
         if answer.error:
             self.last_error = answer.error
+            return
+        self.silent = self.silent + 1 if answer.is_silent else 0
+        if answer.is_silent and (self.heard or self.silent < _SILENT_CONNECTIONS):
+            self.last_error = "a connection was accepted, and no answer came"
             return
         self.is_http = answer.is_http
         # An answer that names several tasks, such as a list of containers, says nothing of who gave it.
@@ -149,10 +158,13 @@ def _task_name(service: str, task: Object, nodes: Mapping[str, str]) -> str:
     return f"{service}{number} on {nodes.get(task.get('NodeID', ''), 'an unknown node')}"
 
 
-def ask_until_heard(hearing: Hearing, until: float) -> None:
-    """Ask over new connections until the hearing is done or the monotonic clock reaches *until*."""
-    while not hearing.is_done and (left := until - time.monotonic()) > 0:
-        answer = ask(hearing.entrypoint.address, hearing.target.port, min(_REQUEST_TIMEOUT_SECONDS, left))
+def ask_until_heard(hearing: Hearing, until: float, deadline: float) -> None:
+    """Ask over new connections until the hearing is done or the monotonic clock reaches *until*.
+
+    A request under way then is waited for, at most until *deadline*.
+    """
+    while not hearing.is_done and (now := time.monotonic()) < until:
+        answer = ask(hearing.entrypoint.address, hearing.target.port, min(_REQUEST_TIMEOUT_SECONDS, deadline - now))
         hearing.note(answer)
         if answer.error:
             time.sleep(_PAUSE_SECONDS)
@@ -165,8 +177,10 @@ def ask(address: str, port: int, timeout_seconds: float) -> Answer:
         connection.request("GET", "/", headers={"Accept": "application/json", "Connection": "close"})
         response = connection.getresponse()
         body = response.read(_LARGEST_ANSWER_BYTES).decode("latin-1")
-    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, TimeoutError) as error:
-        # The peer hung up or kept silent: nothing there (a port forward of QEMU accepts all the same), or no HTTP.
+    except TimeoutError:
+        return Answer(is_silent=True)  # a protocol in which the client does not speak first, or a task that is stuck
+    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
+        # The peer hung up: nothing there (a port forward of QEMU accepts all the same), or no HTTP.
         return _ask_silently(address, port, timeout_seconds, str(error) or type(error).__name__)
     except http.client.HTTPException:
         return Answer(is_http=False)

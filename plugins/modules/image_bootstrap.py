@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: image_bootstrap
 short_description: Have the archive of the image base in the controller's cache
 description:
-  - Makes with mmdebstrap, on the controller, what the given images are built on, unless the cache has it. No engine is needed.
+  - Makes with mmdebstrap, on the controller, what the given images are built on, unless the cache has it.
+  - No engine is needed.
   - Two runs at once make it once.
 version_added: 0.1.0
 author:
@@ -47,9 +48,9 @@ archives:
   sample: [/home/ann/.cache/apiary/images/apiary-base-9f0e1d2c3b4a.tar.gz]
 """
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402 - documentation comes first in a module
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC  # noqa: E402 - as above
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC
 
 ARGUMENT_SPEC = IMAGES_SPEC
 

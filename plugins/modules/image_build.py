@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: image_build
 short_description: Have the archives of images in the controller's cache
 description:
-  - Builds images from their Dockerfiles through an engine's API, and keeps what comes out in the cache, unless it is there.
+  - Builds images from their Dockerfiles through an engine's API and keeps what comes out, unless the cache has it.
   - An archive leaves out the layers of the image base, which every node has by then.
   - The image base itself is made by M(apiary.swarm.image_bootstrap).
 version_added: 0.1.0
@@ -50,10 +50,10 @@ built:
   sample: ["apiary/web:4f9d0c1b2a3e"]
 """
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402 - documentation comes first in a module
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import ENDPOINT_SPEC  # noqa: E402 - as above
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC  # noqa: E402 - as above
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import ENDPOINT_SPEC
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC
 
 ARGUMENT_SPEC = {**IMAGES_SPEC, "docker": {"type": "dict", "required": True, "options": ENDPOINT_SPEC}}
 

@@ -47,9 +47,9 @@ references:
   sample: ["apiary/web:4f9d0c1b2a3e"]
 """
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402 - documentation comes first in a module
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC  # noqa: E402 - as above
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC
 
 ARGUMENT_SPEC = IMAGES_SPEC
 

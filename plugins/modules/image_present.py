@@ -59,10 +59,10 @@ missing:
   sample: []
 """
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402 - documentation comes first in a module
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import ENDPOINT_SPEC  # noqa: E402 - as above
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC  # noqa: E402 - as above
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import ENDPOINT_SPEC
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC
 
 ARGUMENT_SPEC = {
     **IMAGES_SPEC,

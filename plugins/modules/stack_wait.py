@@ -42,7 +42,9 @@ options:
     type: str
     required: true
   timeout_seconds:
-    description: How long to wait at most.
+    description:
+      How long to wait without progress, that is, without more tasks in place than at any time before. So a rolling
+      update of many tasks may take its time, and one that is stuck may not.
     type: int
     default: 300
   settle_seconds:

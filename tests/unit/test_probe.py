@@ -59,7 +59,7 @@ def http(body: str, status: str = "200 OK", header: str = "") -> bytes:
 def hear(answer: Callable[[], bytes | None], tasks: list[str], seconds: float = 2.0) -> Hearing:
     with server(answer) as port:
         hearing = Hearing(Target("web", port, dict.fromkeys(tasks, "web.1 on myvm1")), HERE)
-        ask_until_heard(hearing, time.monotonic() + seconds)
+        ask_until_heard(hearing, time.monotonic() + seconds, time.monotonic() + seconds)
     return hearing
 
 
@@ -114,9 +114,25 @@ def test_another_protocol_counts_as_an_answer() -> None:
     assert not hearing.is_http
 
 
-def test_a_silent_connection_that_stays_open_counts() -> None:
+def test_silence_counts_as_another_protocol_only_when_it_lasts() -> None:
     with server(lambda: None) as port:
-        assert ask("127.0.0.1", port, 0.2) == Answer(is_http=False)
+        silence = ask("127.0.0.1", port, 0.2)
+    assert silence == Answer(is_silent=True)
+    hearing = Hearing(TARGET, HERE)
+    hearing.note(silence)
+    assert not hearing.is_done
+    hearing.note(silence)
+    assert hearing.is_done
+    assert not hearing.is_http
+
+
+def test_a_silent_task_of_a_service_that_speaks_http_is_not_heard() -> None:
+    hearing = Hearing(TARGET, HERE)
+    hearing.note(Answer(text=IDS[0], is_http=True))
+    for _ in range(5):
+        hearing.note(Answer(is_silent=True))
+    assert not hearing.is_done
+    assert "no answer came" in hearing.complaint(60)
 
 
 def test_a_connection_that_is_closed_at_once_does_not_count() -> None:

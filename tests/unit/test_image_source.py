@@ -1,0 +1,166 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Tags follow from what an image is made of, and from nothing else."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import (
+    Base,
+    content_tag,
+    context_files,
+    images_of,
+    write_context,
+)
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A directory with the images base and web."""
+    for name, content in {
+        "base/bootstrap.sh": "exec mmdebstrap\n",
+        "base/packages": "python3-flask\n",
+        "web/Dockerfile": "ARG BASE\nFROM ${BASE}\n",
+        "web/app.py": "print('hello')\n",
+        "web/templates/index.html": "<h1>hello</h1>\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+def entry(images: Path, **changes: str) -> dict[str, str]:
+    return {"name": "apiary/web", "context": str(images / "web"), "tag": ""} | changes
+
+
+def params(*entries: dict[str, str], base: str = "") -> dict[str, Any]:
+    return {"images": list(entries), "base": base, "debian_suite": "bookworm"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda images: (images / "web/app.py").write_text("print('hi')\n"), id="content"),
+        pytest.param(lambda images: (images / "web/templates/new.html").write_text(""), id="new file"),
+        pytest.param(lambda images: (images / "web/app.py").rename(images / "web/main.py"), id="name"),
+        pytest.param(lambda images: (images / "web/app.py").chmod(0o755), id="execute permission"),
+        pytest.param(lambda images: (images / "web/Dockerfile").write_text("FROM x\n"), id="Dockerfile"),
+        pytest.param(lambda images: (images / "base/packages").write_text("python3\n"), id="packages of the base"),
+    ],
+)
+def test_the_tag_changes_with_what_the_image_is_made_of(images: Path, change: Any) -> None:
+    before = content_tag(images / "web")
+    change(images)
+    assert content_tag(images / "web") != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda images: os.utime(images / "web/app.py", (1, 1)), id="time"),
+        pytest.param(lambda images: (images / "web/app.py").chmod(0o600), id="umask of the checkout"),
+        pytest.param(lambda images: (images / "web/__pycache__").mkdir(), id="empty directory"),
+    ],
+)
+def test_the_tag_stays_when_the_image_would_be_the_same(images: Path, change: Any) -> None:
+    before = content_tag(images / "web")
+    change(images)
+    assert content_tag(images / "web") == before
+
+
+def test_compiled_python_and_ignored_files_do_not_count(images: Path) -> None:
+    (images / "web/.dockerignore").write_text("# notes\n*.md\n")
+    before = content_tag(images / "web")
+    (images / "web/notes.md").write_text("later")
+    for directory in ("web", "web/templates"):
+        (images / directory / "__pycache__").mkdir()
+        (images / directory / "__pycache__/app.cpython-311.pyc").write_bytes(b"compiled")
+    assert content_tag(images / "web") == before
+
+
+def test_the_tag_depends_on_suite_and_foreign_base(images: Path) -> None:
+    tags = {
+        content_tag(images / "web"),
+        content_tag(images / "web", debian_suite="trixie"),
+        content_tag(images / "web", base="python:3-slim"),
+        content_tag(images / "web", base="python:3.13-slim"),
+    }
+    assert len(tags) == 4
+
+
+def test_an_image_without_our_base_beside_it_names_its_own(images: Path) -> None:
+    (images / "base/bootstrap.sh").unlink()
+    (image,) = images_of(params(entry(images)))
+    assert image.base_reference == ""
+
+
+def test_the_filter_and_the_role_agree(images: Path) -> None:
+    (image,) = images_of(params(entry(images)))
+    assert image.reference == f"apiary/web:{content_tag(images / 'web')}"
+    assert image.base_reference == Base(images / "base", "bookworm").reference
+
+
+def test_a_given_tag_is_kept(images: Path) -> None:
+    (image,) = images_of(params(entry(images, tag="1.0")))
+    assert image.reference == "apiary/web:1.0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "apiary/Web"}, ["'apiary/Web'", "lower case"]),
+        ({"name": "apiary/web:1"}, ["'apiary/web:1'", "'tag'"]),
+        ({"name": "-web"}, ["'-web'"]),
+        ({"tag": "a b"}, ["'a b'", "apiary/web"]),
+        ({"context": "/nowhere/web"}, ["apiary/web", "/nowhere/web", "is no directory"]),
+        ({"context": "/"}, ["apiary/web", "no Dockerfile"]),
+    ],
+)
+def test_what_is_wrong_with_an_entry_is_named(images: Path, changes: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(ApiaryError) as error:
+        images_of(params(entry(images, **changes)))
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+def test_one_name_for_two_images_is_refused(images: Path) -> None:
+    (images / "web").rename(images / "first")
+    (images / "second").mkdir()
+    (images / "second/Dockerfile").write_text("FROM x\n")
+    entries = [entry(images, context=str(images / name), tag="1.0") for name in ("first", "second")]
+    with pytest.raises(ApiaryError, match=r"apiary/web:1\.0 is to be built from"):
+        images_of(params(*entries))
+
+
+def test_files_are_readable_in_the_image_whatever_the_umask(images: Path) -> None:
+    (images / "web/app.py").chmod(0o600)
+    (images / "web/run").write_text("#!/bin/sh\n")
+    (images / "web/run").chmod(0o700)
+    with io.BytesIO() as context:
+        write_context(images / "web", context)
+        with tarfile.open(fileobj=context) as tar:
+            members = {member.name: (member.mode, member.uid, member.mtime) for member in tar}
+    assert members["app.py"] == (0o644, 0, 0)
+    assert members["run"] == (0o755, 0, 0)
+
+
+def test_every_package_that_web_needs_is_in_the_base() -> None:
+    base = (PROJECT / "images/base/packages").read_text().split()
+    needed = {word for word in (PROJECT / "images/web/Dockerfile").read_text().split() if word.startswith("python3-")}
+    assert needed
+    assert needed <= set(base)
+
+
+def test_web_is_sent_whole() -> None:
+    assert {"Dockerfile", "app.py", "healthcheck", "server.py", "templates/index.html", "visits.py"} <= set(
+        context_files(PROJECT / "images/web")
+    )
