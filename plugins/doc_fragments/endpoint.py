@@ -11,7 +11,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   docker:
-    description: The endpoint of a manager's engine, as in C(machine_docker).
+    description: The endpoint of the engine, as in C(machine_docker).
     type: dict
     required: true
     suboptions:

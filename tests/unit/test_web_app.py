@@ -25,9 +25,11 @@ class FakeRedis:
 
     def __init__(self) -> None:
         self.number = 0
+        self.asked = 0
         self.works = True
 
     def incr(self, _key: str) -> int:
+        self.asked += 1
         if not self.works:
             raise ConnectionError("switched off")
         self.number += 1
@@ -141,20 +143,34 @@ def test_visits_are_counted_once_redis_answers(web: ModuleType, monkeypatch: pyt
     assert client.get("/", headers=JSON).json["visits_note"] is None
 
 
-def test_the_counter_goes_on_when_redis_comes_back(
+def test_the_counter_goes_on_when_redis_comes_back_elsewhere(
+    web: ModuleType, monkeypatch: pytest.MonkeyPatch, listener: int
+) -> None:
+    visits, made = sys.modules["visits"], [FakeRedis(), FakeRedis()]
+    first, clients = made[0], iter(made)
+    monkeypatch.setattr(visits, "PORT", listener)
+    monkeypatch.setattr(visits, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(visits, "new_client", lambda _address: next(clients))
+    counter = visits.Visits("127.0.0.1")
+    counter.start_connecting()
+    wait_until(lambda: counter.count() == 1)
+    first.works = False
+    assert counter.count() is None
+    wait_until(lambda: counter.count() == 1)
+
+
+def test_a_redis_that_stops_answering_delays_one_visitor_only(
     web: ModuleType, monkeypatch: pytest.MonkeyPatch, listener: int
 ) -> None:
     visits, redis = sys.modules["visits"], FakeRedis()
     monkeypatch.setattr(visits, "PORT", listener)
-    monkeypatch.setattr(visits, "RETRY_SECONDS", 0)
     monkeypatch.setattr(visits, "new_client", lambda _address: redis)
     counter = visits.Visits("127.0.0.1")
     counter.start_connecting()
     wait_until(lambda: counter.count() == 1)
     redis.works = False
-    assert counter.count() is None
-    redis.works = True
-    wait_until(lambda: counter.count() == 2)
+    assert [counter.count() for _ in range(5)] == [None] * 5
+    assert redis.asked == 2
 
 
 def test_health_does_not_depend_on_redis(web: ModuleType) -> None:
