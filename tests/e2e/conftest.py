@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,7 +63,11 @@ class Cluster:
         return {"myvm1": f"{LOOPBACK}.101", "myvm2": f"{LOOPBACK}.102"}
 
     def command(self, playbook: str, *arguments: str, inventory: str = "inventories/qemu") -> list[str]:
-        settings = {"cluster_name": self.name, "qemu_machine_loopback_network": f"{LOOPBACK}.0/24", "project_dir": str(ROOT)}
+        settings = {
+            "cluster_name": self.name,
+            "qemu_machine_loopback_network": f"{LOOPBACK}.0/24",
+            "project_dir": str(ROOT),
+        }
         return [
             *("ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml", "-e", json.dumps(settings)),
             *arguments,
@@ -91,7 +96,7 @@ class Cluster:
             timeout=1200,
             check=False,
         )
-        self.outputs.append(result.stdout)
+        self.keep(playbook, result.stdout)
         if succeeds:
             assert result.returncode == 0, result.stdout
         else:
@@ -115,14 +120,22 @@ class Cluster:
             for line in process.stdout or ():
                 output += line
                 if line.startswith("TASK [") and task in line:
+                    time.sleep(2)  # the task is under way
                     break
             else:
                 pytest.fail(f"the task {task!r} never started:\n{output}")
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        self.outputs.append(output)
+        self.keep(playbook, output)
         return output
+
+    def keep(self, playbook: str, output: str) -> None:
+        """Keep what a playbook printed, here and in .cache/e2e, where the cause of a failure is looked for."""
+        self.outputs.append(output)
+        directory = ROOT / ".cache" / "e2e"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{len(self.outputs):03}-{playbook}.log").write_text(output)
 
     @contextmanager
     def api(self, machine: str) -> Iterator[Any]:

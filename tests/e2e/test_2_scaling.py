@@ -4,7 +4,14 @@
 
 from __future__ import annotations
 
+import socket
+
 from .conftest import Cluster, ask_often
+
+
+def listens(address: str, port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex((address, port)) == 0
 
 
 def test_scaling_up_starts_the_difference_alone(cluster: Cluster) -> None:
@@ -32,9 +39,16 @@ def test_plan_shows_the_number_that_would_change(cluster: Cluster) -> None:
     assert len(cluster.web_containers()) == 3
 
 
-def test_published_port_is_forwarded_without_being_named_twice(cluster: Cluster) -> None:
-    cluster.play("stack", "-e", "web_port=4001")
-    with cluster.api("myvm1") as api:
-        assert api.services()[0]["Endpoint"]["Ports"][0]["PublishedPort"] == 4001
-    assert cluster.play("stack").changed > 0
-    assert len(ask_often(cluster.entrypoints["myvm1"], 10)) == 5
+def test_deploying_again_goes_back_to_the_inventorys_number(cluster: Cluster) -> None:
+    assert cluster.play("stack").changed == 1
+    for address in cluster.entrypoints.values():
+        assert len(ask_often(address, 10)) == 5
+
+
+def test_what_the_stack_publishes_is_forwarded_while_the_machines_run(cluster: Cluster) -> None:
+    before = cluster.process("myvm1")
+    assert cluster.play("machines", "-e", "web_port=4001").changed == 2
+    assert {port for port in (4000, 4001) if listens(cluster.entrypoints["myvm1"], port)} == {4001}
+    assert cluster.play("machines").changed == 2
+    assert {port for port in (4000, 4001) if listens(cluster.entrypoints["myvm1"], port)} == {4000}
+    assert cluster.process("myvm1") == before
