@@ -27,6 +27,8 @@ from ansible_collections.apiary.swarm.plugins.modules.stack_probe import ARGUMEN
 #: the tasks are read again after so long: one that was asked for may have been replaced meanwhile
 _ROUND_SECONDS = 3.0
 _THREADS = 16
+#: a forced update of many slow tasks, one batch after another
+_UPDATE_SECONDS = 900.0
 
 
 class ActionModule(ApiaryAction):
@@ -42,18 +44,26 @@ class ActionModule(ApiaryAction):
                 "stack_probe was given no entrypoints to ask at: set stack_entrypoints, or stack_probe: false"
             )
         entrypoints = [Entrypoint(**entry) for entry in params["entrypoints"]]
-        hearings: dict[tuple[str, int, Entrypoint], Hearing] = {}
-        deadline = time.monotonic() + params["timeout_seconds"]
-        with connect(params["docker"]) as api, ThreadPoolExecutor(_THREADS) as pool:
-            while True:
-                hearings = _continued(hearings, _targets(api, params["name"]), entrypoints)
-                until = min(deadline, time.monotonic() + _ROUND_SECONDS)
-                list(pool.map(lambda hearing: ask_until_heard(hearing, until, deadline), hearings.values()))  # noqa: B023 - waits
-                if all(hearing.is_done for hearing in hearings.values()):
-                    break
-                if time.monotonic() >= deadline:
-                    raise _failure(params["name"], hearings.values(), params["timeout_seconds"])
-        for hearing in hearings.values():
+        with connect(params["docker"]) as api:
+            hearings = _hear(api, params, entrypoints)
+            # A server that answers with an error is reached: what it needs is not a new mesh.
+            silent = sorted(
+                {
+                    hearing.target.service
+                    for hearing in hearings
+                    if params["repair"] and not hearing.is_done and not hearing.last_error.startswith("HTTP status")
+                }
+            )
+            if silent:
+                Display().display(
+                    f"  the routing mesh does not reach every task of {', '.join(silent)}: starting its tasks anew, "
+                    "as docker service update --force does"
+                )
+                _start_anew(api, params["name"], silent)
+                hearings = _hear(api, params, entrypoints)
+        if not all(hearing.is_done for hearing in hearings):
+            raise _failure(params["name"], hearings, params["timeout_seconds"])
+        for hearing in hearings:
             if hearing.is_anonymous and hearing.missing:
                 kind = "names no container" if hearing.is_http else "accepts connections, does not speak HTTP"
                 target = hearing.target
@@ -61,7 +71,42 @@ class ActionModule(ApiaryAction):
                     f"  port {target.port} of {target.service} answers through {hearing.entrypoint.name} but "
                     f"{kind}: whether every task answers cannot be told"
                 )
-        return {"changed": False, "ports": [hearing.as_dict() for hearing in hearings.values()]}
+        return {"changed": bool(silent), "repaired": silent, "ports": [hearing.as_dict() for hearing in hearings]}
+
+
+def _hear(api: Any, params: dict[str, Any], entrypoints: Iterable[Entrypoint]) -> list[Hearing]:
+    """Ask until all have been heard or the time is up."""
+    hearings: dict[tuple[str, int, Entrypoint], Hearing] = {}
+    deadline = time.monotonic() + params["timeout_seconds"]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while True:
+            hearings = _continued(hearings, _targets(api, params["name"]), entrypoints)
+            until = min(deadline, time.monotonic() + _ROUND_SECONDS)
+            list(pool.map(lambda hearing: ask_until_heard(hearing, until, deadline), hearings.values()))  # noqa: B023
+            if all(hearing.is_done for hearing in hearings.values()) or time.monotonic() >= deadline:
+                return list(hearings.values())
+
+
+def _start_anew(api: Any, name: str, short_names: Iterable[str]) -> None:
+    """Force an update of services, which builds their part of the mesh anew, and wait until it is over."""
+    for short_name in short_names:
+        service = api.inspect_service(f"{name}_{short_name}")
+        spec = service["Spec"]
+        spec["TaskTemplate"]["ForceUpdate"] = spec["TaskTemplate"].get("ForceUpdate", 0) + 1
+        url = api._url("/services/{0}/update", service["ID"])
+        api._raise_for_status(api._post_json(url, data=spec, params={"version": service["Version"]["Index"]}))
+        deadline = time.monotonic() + _UPDATE_SECONDS
+        while (state := _update_state(api, service["ID"])) in ("", "updating") and time.monotonic() < deadline:
+            time.sleep(1)
+        if state != "completed":
+            raise ApiaryError(
+                f"the tasks of {name}_{short_name} could not be started anew: its update is {state or 'not begun'}. "
+                f"'docker service ps {name}_{short_name}' shows why"
+            )
+
+
+def _update_state(api: Any, service_id: str) -> str:
+    return str((api.inspect_service(service_id).get("UpdateStatus") or {}).get("State") or "")
 
 
 def _targets(api: Any, name: str) -> list[Target]:

@@ -19,7 +19,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from ansible_collections.apiary.swarm.plugins.module_utils.stack import digest, update_state
+from ansible_collections.apiary.swarm.plugins.module_utils.stack import spec_digest, update_state
 
 Object = Mapping[str, Any]
 
@@ -190,8 +190,8 @@ def _judge_service(
     elif failing:
         verdict.state, verdict.failing = State.FAILED, _latest(failing)
         verdict.reason = "a node has not got its image" if _without_image(failing) else "its tasks keep failing"
-    elif not verdict.is_job and _complete(current) and _publishes(service) and _restart(service) != "any":
-        verdict.state, verdict.failing = State.FAILED, _latest(_complete(current))
+    elif not verdict.is_job and _ended_well(current) and _publishes(service) and _restart(service) != "any":
+        verdict.state, verdict.failing = State.FAILED, _latest(_ended_well(current))
         verdict.reason = (
             "its command ended with exit code 0, though a service that publishes ports should go on running"
         )
@@ -227,8 +227,16 @@ def _completed(service: Object, current: Sequence[Object], *, is_job: bool) -> i
         return len(_complete(current))
     if _restart(service) == "any" or _publishes(service):
         return 0
+    return len({_slot(task) for task in _ended_well(current)})
+
+
+def _ended_well(current: Sequence[Object]) -> list[Object]:
+    """Return the completed tasks of slots that no other task has taken over.
+
+    Others are history: a node that came back reports what ran on it when it lost power as completed.
+    """
     alive = {_slot(task) for task in current if _is_wanted(task) and task["Status"]["State"] not in _ENDED}
-    return len({_slot(task) for task in _complete(current)} - alive)
+    return [task for task in _complete(current) if _slot(task) not in alive]
 
 
 def _iteration(holder: Object) -> int:
@@ -251,7 +259,7 @@ def _update_failure(name: str, service: Object, context: Context) -> str:
     if not state.startswith("rollback"):
         return ""
     # A rollback that ended in what was deployed undid somebody else's update.
-    is_deployed = context.deployed is not None and context.deployed.get(name) == digest(service["Spec"])
+    is_deployed = context.deployed is not None and context.deployed.get(name) == spec_digest(service)
     return "" if is_deployed else f"the update was rolled back, so the version before runs: {message}"
 
 

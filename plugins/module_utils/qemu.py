@@ -105,24 +105,20 @@ def command_line(machine: Machine, accelerator: str, cpu_model: str) -> list[str
     ]
 
 
-def forwards_difference(now: set[Forward], wanted: set[Forward]) -> tuple[list[Forward], list[Forward]]:
-    """Return which forwards to remove and which to add."""
-    return sorted(now - wanted), sorted(wanted - now)
-
-
 def set_forwards(machine: Machine, *, check_mode: bool) -> list[str]:
-    """Forward the machine's ports while it runs; return what was (or, in check mode, would be) done."""
+    """Forward the machine's ports while it runs; return what was (or, in check mode, would be) done.
+
+    What is forwarded besides stays until the machine stops: it may be what another stack publishes.
+    """
     with Monitor(machine.monitor_path) as monitor:
-        excess, missing = forwards_difference(monitor.forwards(), machine.all_forwards())
-        for forward in () if check_mode else excess:
-            monitor.human(f"hostfwd_remove nat {forward.protocol}:{machine.entrypoint}:{forward.host_port}")
+        missing = sorted(machine.all_forwards() - monitor.forwards())
         for forward in () if check_mode else missing:
             if refusal := monitor.human(f"hostfwd_add nat {forward.rule(machine.entrypoint)}"):
                 raise ApiaryError(
                     f"cannot forward {machine.entrypoint}:{forward.host_port}/{forward.protocol} to {machine.name}: "
                     f"{refusal}. Is the port in use on this host ('ss -ltnp'), or below 1024?"
                 )
-    return [f"stop forwarding port {f.host_port}" for f in excess] + [f"forward port {f.host_port}" for f in missing]
+    return [f"forward port {forward.host_port}" for forward in missing]
 
 
 def _make_disk(machine: Machine) -> None:

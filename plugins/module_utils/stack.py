@@ -29,6 +29,13 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
+def spec_digest(service: Service) -> str:
+    """Return the digest of a service's specification; a forced update starts tasks anew and changes nothing of it."""
+    spec = service["Spec"]
+    template = {key: value for key, value in spec.get("TaskTemplate", {}).items() if key != "ForceUpdate"}
+    return digest({**spec, "TaskTemplate": template})
+
+
 def services_of(services: Iterable[Service], stack: str) -> dict[str, Service]:
     """Return the services of *stack* by their names in the compose file."""
     return {
@@ -83,7 +90,7 @@ def record_of(document: str, compose: str, services: Mapping[str, Service], want
     A service that was rolled back meanwhile is recorded without a hash, so that the next run deploys it again.
     """
     hashes = {
-        name: digest(services[name]["Spec"])
+        name: spec_digest(services[name])
         for name in wanted
         if name in services and update_state(services[name]) not in _FAILED_UPDATES
     }
@@ -112,7 +119,7 @@ def plan(
             actions.append(f"update service {name}: it was not deployed by Apiary, or its deploy failed")
         elif update_state(services[name]) in ("paused", "rollback_paused"):
             actions.append(f"resume service {name}: its update is paused")
-        elif digest(services[name]["Spec"]) != recorded:
+        elif spec_digest(services[name]) != recorded:
             actions.append(f"update service {name}: it was changed since it was deployed")
         elif wanted[name] != before.get(name, wanted[name]):
             actions.append(f"update service {name}")
@@ -135,7 +142,7 @@ def outcome_of(
         state = "unchanged"
         if name not in before or before[name]["ID"] != after[name]["ID"]:
             state = "created"
-        elif digest(before[name]["Spec"]) != digest(after[name]["Spec"]):
+        elif spec_digest(before[name]) != spec_digest(after[name]):
             state = "updated"
         result[name] = {"id": after[name]["ID"], "version_index": after[name]["Version"]["Index"], "state": state}
     return result

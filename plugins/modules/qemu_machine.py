@@ -16,7 +16,7 @@ version_added: 0.1.0
 description:
   - Brings one machine to run and to answer its Docker API over TLS. Runs in Ansible's own worker on the controller.
   - A machine whose process died is started again. What is missing of it (disk, keys, certificate) is made.
-  - A running machine keeps running. Ports are forwarded or no longer forwarded while it runs; memory, CPUs and
+  - A running machine keeps running. Ports are forwarded while it runs, and stay so until it stops; memory, CPUs and
     addresses that differ from what it was started with are reported in RV(pending) and hold from its next start.
 attributes:
   check_mode:

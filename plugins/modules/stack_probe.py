@@ -55,6 +55,13 @@ options:
     description: How long to ask at most, over all ports and entrypoints.
     type: int
     default: 60
+  repair:
+    description:
+      - Whether to start the tasks of a service anew that was not heard whole, one batch after another as its update
+        configuration says, and then to ask again. The routing mesh of engine 20.10 loses tasks when a node restarts or
+        a published port changes, and finds them again only so.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -68,6 +75,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+repaired:
+  description: The services whose tasks were started anew.
+  returned: always, unless skipped
+  type: list
+  elements: str
+  sample: [web]
 ports:
   description: For each port and entrypoint the number of requests, and of answers by container ID.
   returned: always, unless skipped
@@ -98,6 +111,7 @@ ARGUMENT_SPEC = {
         "options": {"name": {"type": "str", "required": True}, "address": {"type": "str", "required": True}},
     },
     "timeout_seconds": {"type": "int", "default": 60},
+    "repair": {"type": "bool", "default": True},
 }
 
 

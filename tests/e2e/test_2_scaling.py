@@ -47,8 +47,9 @@ def test_deploying_again_goes_back_to_the_inventorys_number(cluster: Cluster) ->
 
 def test_what_the_stack_publishes_is_forwarded_while_the_machines_run(cluster: Cluster) -> None:
     before = cluster.process("myvm1")
+    assert not listens(cluster.entrypoints["myvm1"], 4001)
     assert cluster.play("machines", "-e", "web_port=4001").changed == 2
-    assert {port for port in (4000, 4001) if listens(cluster.entrypoints["myvm1"], port)} == {4001}
-    assert cluster.play("machines").changed == 2
-    assert {port for port in (4000, 4001) if listens(cluster.entrypoints["myvm1"], port)} == {4000}
+    assert listens(cluster.entrypoints["myvm1"], 4001)
+    assert listens(cluster.entrypoints["myvm1"], 4000), "it may be another stack's"
+    assert cluster.play("machines").changed == 0
     assert cluster.process("myvm1") == before

@@ -13,7 +13,7 @@ TASKS = [
     "Have the machine in its state",
     "Manage the swarm",
     "Work for the swarm",
-    "Load the image base",
+    "Load what this node lacks",
     "Deploy the stack",
     "Wait until the stack runs",
 ]

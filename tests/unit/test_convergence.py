@@ -319,3 +319,11 @@ def test_one_failure_fails_the_stack(states: list[State], expected: State) -> No
 def test_times_of_docker_are_read() -> None:
     assert parse_time("2026-11-23T03:36:58.475784495Z").microsecond == 475784
     assert parse_time("2026-11-23T05:36:58+02:00") == parse_time("2026-11-23T03:36:58Z")
+
+
+def test_tasks_of_a_node_that_lost_power_are_history_once_others_have_taken_over() -> None:
+    web = service(restart="on-failure", ports=True)
+    lost = [task(web, 1, "complete", made=900, touched=5), task(web, 2, "complete", made=900, touched=5)]
+    taken_over = [task(web, 1, "starting", made=4), task(web, 2, "running", made=4)]
+    assert verdict(web, lost + taken_over).state is State.WAITING
+    assert verdict(web, [*lost, taken_over[1]]).state is State.FAILED

@@ -74,10 +74,35 @@ def test_forwards_are_read_from_what_qemu_prints() -> None:
     assert parse_usernet(printed) == {Forward("tcp", 4000, 4000), SSH, Forward("udp", 5353, 5353)}
 
 
-def test_only_the_difference_of_forwards_is_changed() -> None:
-    old, new = Forward("tcp", 4000, 4000), Forward("tcp", 8080, 8080)
-    assert qemu.forwards_difference({API, SSH, old}, {API, SSH, new}) == ([old], [new])
-    assert qemu.forwards_difference({API, SSH}, {SSH, API}) == ([], [])
+class RunningMachine:
+    """The monitor of a machine that forwards its API, SSH and another stack's port."""
+
+    commands: list[str]
+
+    def __init__(self, _path: Path) -> None:
+        RunningMachine.commands = []
+
+    def __enter__(self) -> RunningMachine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def forwards(self) -> set[Forward]:
+        return {API, SSH, Forward("tcp", 9000, 9000), Forward("tcp", 4000, 4000)}
+
+    def human(self, line: str) -> str:
+        self.commands.append(line)
+        return ""
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_what_is_missing_is_forwarded_and_what_others_need_stays(
+    monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    monkeypatch.setattr(qemu, "Monitor", RunningMachine)
+    assert qemu.set_forwards(MACHINE, check_mode=check_mode) == ["forward port 5353"]
+    assert RunningMachine.commands == ([] if check_mode else ["hostfwd_add nat udp:127.0.99.101:5353-:5353"])
 
 
 @pytest.fixture

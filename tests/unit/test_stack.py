@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import struct
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,13 @@ def test_a_failed_task_in_words(status: dict[str, Any], expected: list[str]) -> 
 def test_a_remedy_is_given_where_one_is_known() -> None:
     task = {"NodeID": "n1", "Status": {"State": "rejected", "Err": "No such image: web:9"}}
     assert any(line.startswith("remedy: bring the image") for line in describe("web", task, {}, b""))
+
+
+def test_a_forced_update_is_no_drift_and_a_scaling_by_hand_is() -> None:
+    service = live()
+    service["Spec"]["TaskTemplate"] = {"ForceUpdate": 0, "ContainerSpec": {"Image": "web:1"}}
+    forced, scaled = (copy.deepcopy(service) for _ in range(2))
+    forced["Spec"]["TaskTemplate"]["ForceUpdate"] = 1
+    scaled["Spec"]["Replicas"] = 6
+    assert stack.spec_digest(forced) == stack.spec_digest(service)
+    assert stack.spec_digest(scaled) != stack.spec_digest(service)

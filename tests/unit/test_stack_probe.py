@@ -1,0 +1,55 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Starting a service's tasks anew when the routing mesh has lost some."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.apiary.swarm.plugins.action import stack_probe
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+
+
+class Manager:
+    """A manager whose service goes through the given update states, one a look."""
+
+    def __init__(self, *states: str) -> None:
+        self.states = list(states)
+        self.posted: list[tuple[dict[str, Any], int]] = []
+
+    def inspect_service(self, _name: str) -> dict[str, Any]:
+        state = self.states.pop(0) if self.posted and len(self.states) > 1 else self.states[0]
+        return {
+            "ID": "s1",
+            "Version": {"Index": 7},
+            "Spec": {"TaskTemplate": {"ForceUpdate": 2}},
+            "UpdateStatus": {"State": state} if self.posted else None,
+        }
+
+    def _url(self, pattern: str, *parts: str) -> str:
+        return pattern.format(*parts)
+
+    def _post_json(self, _url: str, data: dict[str, Any], params: dict[str, int]) -> None:
+        self.posted.append((data, params["version"]))
+
+    def _raise_for_status(self, _response: None) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+
+def test_tasks_are_started_anew_once_and_waited_for() -> None:
+    manager = Manager("updating", "updating", "completed")
+    stack_probe._start_anew(manager, "shop", ["web"])
+    assert manager.posted == [({"TaskTemplate": {"ForceUpdate": 3}}, 7)]
+    assert manager.states == ["completed"]
+
+
+def test_a_repair_that_does_not_complete_is_an_error() -> None:
+    with pytest.raises(ApiaryError, match="its update is paused"):
+        stack_probe._start_anew(Manager("updating", "paused"), "shop", ["web"])
