@@ -96,17 +96,16 @@ def _start_anew(api: Any, name: str, short_names: Iterable[str]) -> None:
         url = api._url("/services/{0}/update", service["ID"])
         api._raise_for_status(api._post_json(url, data=spec, params={"version": service["Version"]["Index"]}))
         deadline = time.monotonic() + _UPDATE_SECONDS
-        while (state := _update_state(api, service["ID"])) in ("", "updating") and time.monotonic() < deadline:
+        while (state := stack.update_state(api.inspect_service(service["ID"]))) in (
+            "",
+            "updating",
+        ) and time.monotonic() < deadline:
             time.sleep(1)
         if state != "completed":
             raise ApiaryError(
                 f"the tasks of {name}_{short_name} could not be started anew: its update is {state or 'not begun'}. "
                 f"'docker service ps {name}_{short_name}' shows why"
             )
-
-
-def _update_state(api: Any, service_id: str) -> str:
-    return str((api.inspect_service(service_id).get("UpdateStatus") or {}).get("State") or "")
 
 
 def _targets(api: Any, name: str) -> list[Target]:
