@@ -17,16 +17,19 @@ export LC_ALL := C.UTF-8
 
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/$(INVENTORY)
 PYTEST = .venv/bin/pytest $(ARGS)
-SHELL_SCRIPTS = $(shell grep -rlE '^\#!.*\b(ba|da)?sh$$' .ci scripts roles images tests --exclude='*.j2' --exclude='*.md')
+SHELL_SCRIPTS = $(shell grep -rlE '^\#!.*\b(ba|da)?sh$$' .ci scripts roles images molecule tests --exclude='*.j2' --exclude='*.md')
 
-.PHONY: help setup up check stack down lint test test-unit test-e2e
+# Tests that make clusters use the engine that answers; where none does, they get one of their own.
+WITH_ENGINE = scripts/with-engine
+
+.PHONY: help setup up check stack verify down prune lint test test-unit test-browser test-acceptance test-e2e molecule
 .PHONY: inventory dev
 
 help: ## List the targets (what make does when no target is named)
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "INVENTORY=name make ... picks another inventory than $(INVENTORY); there are: $(notdir $(wildcard inventories/*))"
-	@echo "ARGS='...' is passed on to Ansible, or to pytest in make test*"
+	@echo "ARGS='...' is passed on to Ansible, to pytest in make test*, and to molecule test in make molecule"
 
 setup: ## Install what is missing: system packages, Python packages in .venv, collections
 	@scripts/setup
@@ -40,8 +43,14 @@ check: inventory setup ## Show what 'make up' would change, and change nothing
 stack: inventory setup ## Deploy the stack again, after an edit or to scale: ARGS='-e web_replicas=7'
 	$(PLAYBOOK) playbooks/stack.yml $(ARGS)
 
+verify: inventory setup ## Say whether the cluster is what it should be; changes nothing
+	$(PLAYBOOK) playbooks/verify.yml $(ARGS)
+
 down: inventory setup ## Remove everything that 'make up' made; asks, unless ARGS='-e destroy_confirmed=true'
 	$(PLAYBOOK) playbooks/destroy.yml $(ARGS)
+
+prune: inventory setup ## Rid the cache of what no machine uses; ARGS=--check lists it
+	$(PLAYBOOK) playbooks/prune.yml $(ARGS)
 
 lint: dev ## Check the style of everything, and that the roles' READMEs are up to date
 	.venv/bin/ruff check
@@ -52,14 +61,23 @@ lint: dev ## Check the style of everything, and that the roles' READMEs are up t
 	.venv/bin/ansible-lint
 	.venv/bin/python scripts/role-readmes --check
 
-test: lint ## Pass the whole test suite: lint, unit tests, end-to-end tests on real machines
-	$(PYTEST) tests/unit tests/e2e
+test: lint ## Pass the whole test suite: lint, units, pages in a browser, promises on VMs and containers, every role's scenario
+	$(WITH_ENGINE) $(PYTEST) tests/unit tests/browser tests/acceptance tests/e2e tests/molecule
 
 test-unit: dev ## Pass the unit tests: seconds, no machines
 	$(PYTEST) tests/unit
 
+test-browser: dev ## Pass the tests of the visualizer's page in Chromium: a minute or two, no machines
+	$(PYTEST) tests/browser
+
+test-acceptance: dev ## Pass the acceptance suite: what is promised of every cluster, on VMs and on containers
+	$(WITH_ENGINE) $(PYTEST) tests/acceptance
+
 test-e2e: dev ## Pass the end-to-end tests: minutes, on real machines
 	$(PYTEST) tests/e2e
+
+molecule: dev ## Test each role and behaviour on container nodes; one with ARGS='-s stack'
+	$(WITH_ENGINE) .venv/bin/molecule test $(or $(ARGS),--all)
 
 dev:
 	@scripts/setup --dev

@@ -1,16 +1,16 @@
 #!/bin/sh
 # Copyright: The Apiary developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-# Usage: bootstrap.sh SUITE OUTPUT.tar
-# Makes the root filesystem of the image base from the packages listed beside this file. Needs mmdebstrap: as root, or (with
-# uidmap and entries in /etc/subuid and /etc/subgid) as an ordinary user.
+# Usage: bootstrap.sh SUITE OUTPUT.tar [DIRECTORY]
+# Makes the root filesystem of an image base from the packages listed in DIRECTORY/packages, or else beside this file. Needs
+# mmdebstrap: as root, or (with uidmap and entries in /etc/subuid and /etc/subgid) as an ordinary user.
 #
 # The packages are unpacked, not configured, and without dpkg, apt and perl. This halves the bytes and the files, which is
 # what loading an image costs: a machine with an emulated CPU needs about a minute for 100 MB in 6,000 files. The hooks do
 # the few things of configuring that images need.
 set -eu
 suite=$1 output=$2
-packages=$(sed 's/#.*//' "$(dirname "$0")/packages" | xargs | tr ' ' ,)
+packages=$(sed 's/#.*//' "${3:-$(dirname "$0")}/packages" | xargs | tr ' ' ,)
 
 # Modification times stay as the packages have them: Python trusts a compiled file by the time of its source.
 unset SOURCE_DATE_EPOCH PYTHONDONTWRITEBYTECODE
@@ -30,6 +30,6 @@ exec mmdebstrap --variant=extract --format=tar \
   --dpkgopt='path-exclude=/usr/lib/python3*/test/*' \
   --extract-hook='cp "$1/usr/share/base-passwd/passwd.master" "$1/etc/passwd"' \
   --extract-hook='cp "$1/usr/share/base-passwd/group.master" "$1/etc/group"' \
-  --extract-hook='ln -sf busybox "$1/usr/bin/sh"' \
-  --extract-hook='chroot "$1" python3 -m compileall -q -j 0 /usr/lib/python3 /usr/lib/python3.*' \
+  --extract-hook='[ ! -e "$1/usr/bin/busybox" ] || ln -sf busybox "$1/usr/bin/sh"' \
+  --extract-hook='[ ! -e "$1/usr/bin/python3" ] || chroot "$1" python3 -m compileall -q -j 0 /usr/lib/python3 /usr/lib/python3.*' \
   "$suite" "$output"

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ansible_collections.apiary.swarm.plugins.module_utils import preflight
+from ansible_collections.apiary.swarm.plugins.module_utils import preflight, qemu_snapshot
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.qemu import QEMU, find_tool
@@ -18,6 +18,7 @@ from ansible_collections.apiary.swarm.plugins.modules.qemu_preflight import ARGU
 #: programs and the Debian packages that bring them
 _PROGRAMS = {QEMU: "qemu-system-x86", "mke2fs": "e2fsprogs"}
 _BUILD_PROGRAMS = {"mmdebstrap": "mmdebstrap", "genext2fs": "genext2fs", "flock": "util-linux"}
+_LOOPBACK_VARIABLE = "qemu_machine_loopback_network"
 #: what a machine writes before the first stack runs on it, and what the image and its building take
 _MACHINE_BYTES = 1 << 30
 _BUILD_BYTES = 2 << 30
@@ -27,12 +28,20 @@ class ActionModule(ApiaryAction):
     """Fail with all that is wrong, before anything is changed."""
 
     argument_spec = ARGUMENT_SPEC
+    variable_prefixes: ClassVar = {"machines": "qemu_machine_"}
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         machines: list[dict[str, Any]] = params["machines"]
         directory, image = Path(params["cluster_directory"]), Path(params["image"])
         problems = [
-            *preflight.address_problems(machines, params["loopback_network"], params["lan_network"]),
+            *preflight.address_problems(
+                machines,
+                {
+                    "entrypoint": (_LOOPBACK_VARIABLE, params["loopback_network"]),
+                    "lan_address": ("qemu_machine_lan_network", params["lan_network"]),
+                },
+                "qemu_machine_number",
+            ),
             *preflight.size_problems(machines),
         ]
         if platform.machine() != "x86_64":
@@ -43,13 +52,19 @@ class ActionModule(ApiaryAction):
             for program, package in programs.items()
             if not find_tool(program)
         ]
-        monitor_length = max(len(str(directory / "machines" / m["name"] / "monitor")) for m in machines)
-        if monitor_length > preflight.SOCKET_PATH_LIMIT:
-            problems.append(
-                f"qemu_machine_state_dir leads to {directory}, which is {monitor_length - preflight.SOCKET_PATH_LIMIT} "
-                "characters too long for a socket: choose a shorter path"
-            )
-            raise ApiaryError(preflight.report(problems))
+        sockets = [
+            ("qemu_machine_state_dir", directory, directory / "machines" / m["name"] / "monitor") for m in machines
+        ]
+        if cache := params["snapshot_cache"]:
+            sockets.append(("qemu_machine_cache_dir", Path(cache), qemu_snapshot.longest_socket(Path(cache))))
+        too_long = {
+            f"{variable} leads to {leads_to}, which is {len(str(path)) - preflight.SOCKET_PATH_LIMIT} "
+            "characters too long for a socket: choose a shorter path"
+            for variable, leads_to, path in sockets
+            if len(str(path)) > preflight.SOCKET_PATH_LIMIT
+        }
+        if too_long:
+            raise ApiaryError(preflight.report([*problems, *sorted(too_long)]))
 
         stopped = []
         for machine in machines:
@@ -60,9 +75,9 @@ class ActionModule(ApiaryAction):
             except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
                 stopped.append(machine)
                 wanted |= preflight.OWN_PORTS
-            problems += preflight.port_problems(machine["name"], machine["entrypoint"], wanted)
+            problems += preflight.port_problems(machine["name"], machine["entrypoint"], wanted, _LOOPBACK_VARIABLE)
         problems += preflight.memory_problems(stopped, Path("/proc/meminfo").read_text())
-        new = [machine for machine in stopped if not (directory / "machines" / machine["name"] / "disk.img").exists()]
+        new = [machine for machine in stopped if not any((directory / "machines" / machine["name"]).glob("disk.*"))]
         problems += preflight.space_problems("qemu_machine_state_dir", directory, len(new) * _MACHINE_BYTES)
         if not image.exists():
             problems += preflight.space_problems("qemu_machine_cache_dir", image, _BUILD_BYTES)

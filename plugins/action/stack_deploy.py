@@ -15,9 +15,10 @@ from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils import compose, stack
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
-from ansible_collections.apiary.swarm.plugins.module_utils.compose_check import problems_of
+from ansible_collections.apiary.swarm.plugins.module_utils.compose_check import deployable
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.ingress import wanted_ports
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_client import Deployment, deploy
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_preflight import missing_images, wait_for_removal
 from ansible_collections.apiary.swarm.plugins.modules.stack_deploy import ARGUMENT_SPEC
@@ -68,7 +69,7 @@ class ActionModule(ApiaryAction):
         if actions and self._task.diff:
             result["diff"] = _diff(wanted, live, actions)
         if actions:
-            ports = [port.as_dict() for port in compose.published_ports(wanted.document)]
+            ports = [port.as_dict() for port in wanted_ports(wanted.document)]
             _refuse(stack.port_conflicts(live.all_services, wanted.name, ports))
         if self._task.check_mode:
             return result
@@ -78,7 +79,7 @@ class ActionModule(ApiaryAction):
                 images = {name: service["image"] for name, service in wanted.services.items()}
                 _refuse(missing_images(api, params["docker"], images))
                 result["deployed_at"] = api.info()["SystemTime"]
-                result["client"] = _deploy(api, params, wanted)
+                result["client"] = _deploy(api, params, wanted, live)
                 after = _finish(api, wanted, live)
         result["services"] = stack.outcome_of(live.services, after, wanted.services)
         if actions:
@@ -94,12 +95,7 @@ class ActionModule(ApiaryAction):
 
 def _wanted(params: Mapping[str, Any]) -> _Wanted:
     text = params["compose"]
-    try:
-        document = compose.parse(text)
-    except compose.ComposeError as error:
-        raise ApiaryError(f"the compose file is no YAML: line {error.line}: {error}") from error
-    if problems := problems_of(document, params["name"]):
-        raise ApiaryError("this compose file cannot be deployed:\n" + "\n".join(f"- {line}" for line in problems))
+    document = deployable(text, params["name"])
     files = tuple(compose.referenced_files(document))
     contents = {name: _content(Path(params["directory"]) / name) for name in files}
     return _Wanted(params["name"], text, document, files, stack.digest([document, contents]))
@@ -123,7 +119,7 @@ def _refuse(problems: Iterable[str]) -> None:
         raise ApiaryError("nothing was deployed: " + "\n".join(lines))
 
 
-def _deploy(api: Any, params: Mapping[str, Any], wanted: _Wanted) -> str:
+def _deploy(api: Any, params: Mapping[str, Any], wanted: _Wanted, live: _Live) -> str:
     deployment = Deployment(
         stack=wanted.name,
         compose=wanted.text,
@@ -135,6 +131,8 @@ def _deploy(api: Any, params: Mapping[str, Any], wanted: _Wanted) -> str:
     )
     wait_for_removal(api, wanted.name)
     Display().display(f"  deploying {wanted.name}")
+    for name in [] if params["prune"] else stack.unwanted(live.services, wanted.services, prune=False):
+        api.remove_service(live.services[name]["ID"])
     return deploy(api, params["docker"], deployment, params["client"])
 
 

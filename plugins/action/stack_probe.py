@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +15,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils import stack
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.ingress import SERVICE
 from ansible_collections.apiary.swarm.plugins.module_utils.probe import (
     Entrypoint,
     Hearing,
@@ -45,7 +46,7 @@ class ActionModule(ApiaryAction):
             )
         entrypoints = [Entrypoint(**entry) for entry in params["entrypoints"]]
         with connect(params["docker"]) as api:
-            hearings = _hear(api, params, entrypoints)
+            hearings = hear(api, params, entrypoints)
             # A server that answers with an error is reached: what it needs is not a new mesh.
             silent = sorted(
                 {
@@ -56,11 +57,11 @@ class ActionModule(ApiaryAction):
             )
             if silent:
                 Display().display(
-                    f"  the routing mesh does not reach every task of {', '.join(silent)}: starting its tasks anew, "
+                    f"  not every task of {', '.join(silent)} is reached through every node: starting its tasks anew, "
                     "as docker service update --force does"
                 )
                 _start_anew(api, params["name"], silent)
-                hearings = _hear(api, params, entrypoints)
+                hearings = hear(api, params, entrypoints)
         if not all(hearing.is_done for hearing in hearings):
             raise _failure(params["name"], hearings, params["timeout_seconds"])
         for hearing in hearings:
@@ -74,7 +75,7 @@ class ActionModule(ApiaryAction):
         return {"changed": bool(silent), "repaired": silent, "ports": [hearing.as_dict() for hearing in hearings]}
 
 
-def _hear(api: Any, params: dict[str, Any], entrypoints: Iterable[Entrypoint]) -> list[Hearing]:
+def hear(api: Any, params: Mapping[str, Any], entrypoints: Iterable[Entrypoint]) -> list[Hearing]:
     """Ask until all have been heard or the time is up."""
     hearings: dict[tuple[str, int, Entrypoint], Hearing] = {}
     deadline = time.monotonic() + params["timeout_seconds"]
@@ -88,7 +89,7 @@ def _hear(api: Any, params: dict[str, Any], entrypoints: Iterable[Entrypoint]) -
 
 
 def _start_anew(api: Any, name: str, short_names: Iterable[str]) -> None:
-    """Force an update of services, which builds their part of the mesh anew, and wait until it is over."""
+    """Force an update of services, which enters their tasks into mesh and DNS anew, and wait until it is over."""
     for short_name in short_names:
         service = api.inspect_service(f"{name}_{short_name}")
         spec = service["Spec"]
@@ -123,6 +124,8 @@ def _continued(
     continued = {}
     for target in targets:
         for entrypoint in entrypoints:
+            if entrypoint.name in target.unserved:
+                continue
             key = (target.service, target.port, entrypoint)
             hearing = hearings.get(key) or Hearing(target, entrypoint)
             hearing.target = target
@@ -134,9 +137,21 @@ def _failure(name: str, hearings: Iterable[Hearing], timeout_seconds: int) -> Ap
     lines = [f"stack {name} runs, but not all of it answers:"]
     silent = [hearing for hearing in hearings if not hearing.is_done]
     lines += [f"- {hearing.complaint(timeout_seconds)}" for hearing in silent]
-    services = sorted({hearing.target.service for hearing in silent})
-    lines.append(
-        "If it does not come by itself, the routing mesh may have lost tasks; this builds it anew: "
-        + "; ".join(f"docker service update --force {name}_{service}" for service in services)
-    )
+    meshed = sorted({hearing.target.service for hearing in silent if not hearing.target.is_proxied})
+    proxied = sorted({hearing.target.service for hearing in silent if hearing.target.is_proxied})
+    if meshed:
+        lines.append(
+            f"If it does not come by itself, the routing mesh may have lost tasks; this builds it anew: "
+            f"{_forced_updates(name, meshed)}"
+        )
+    if proxied:
+        lines.append(
+            f"A proxy publishes these ports: 'docker service ps {name}_{SERVICE}' shows whether every node runs it, "
+            f"'docker service logs {name}_{SERVICE}' which tasks it found. Where it has not found all of them, this "
+            f"enters them into the swarm's DNS anew: {_forced_updates(name, proxied)}"
+        )
     return ApiaryError("\n".join(lines))
+
+
+def _forced_updates(name: str, services: Iterable[str]) -> str:
+    return "; ".join(f"docker service update --force {name}_{service}" for service in services)

@@ -46,13 +46,12 @@ class ActionModule(ApiaryAction):
         }
 
     def _find(self, template: str, task_vars: dict[str, Any]) -> Path:
+        # A play's directory is that of its own file, such as playbooks/steps; the role lies in roles/.
         playbook = Path(task_vars.get("playbook_dir", "."))
-        places = [
-            playbook,
-            playbook.parent,
-            *([Path(task_vars["role_path"])] if "role_path" in task_vars else []),
-            Path(),
-        ]
+        places = [playbook, *list(playbook.parents)[:2]]
+        if role := task_vars.get("role_path"):
+            places += [Path(role), Path(role).parent.parent]
+        places.append(Path())
         paths = [(place / Path(template).expanduser()).resolve() for place in places]
         for path in paths:
             if path.is_file():

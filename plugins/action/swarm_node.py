@@ -10,7 +10,8 @@ from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
-from ansible_collections.apiary.swarm.plugins.module_utils.swarm import Wanted, advice
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm import Wanted, advice, contradiction
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import SwarmNode
 from ansible_collections.apiary.swarm.plugins.modules.swarm_node import ARGUMENT_SPEC
 
@@ -21,6 +22,8 @@ class ActionModule(ApiaryAction):
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         name = params.pop("name") or task_vars["inventory_hostname"]
         wanted = Wanted(name=name, **params)
+        if problem := contradiction(wanted):
+            raise ApiaryError(problem)
         node = SwarmNode(
             wanted,
             connect,

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
 
 DOCUMENTATION = r"""
 name: phases
@@ -35,6 +36,12 @@ class CallbackModule(CallbackBase):
         self._seconds: dict[str, float] = {}
         self._current: tuple[str, float] | None = None
         self._report = ""
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        # Workers are copies of this process: what is loaded here once, none of them has to load for each of its tasks.
+        for loader in (filter_loader, test_loader):
+            list(loader.all())
+        lookup_loader.get("ansible.builtin.env")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._end_phase()

@@ -21,8 +21,11 @@ options:
         type: str
         required: true
       context:
-        description: The directory with the Dockerfile. With a directory C(base) beside it that has a C(bootstrap.sh),
-          the image is built on the image that this makes.
+        description:
+          - The directory with the Dockerfile. With a directory C(base) beside it that has a C(bootstrap.sh), the image
+            is built on the image that this makes of the file C(packages) there.
+          - With a directory C(base) inside it that has a file C(packages), the image is built on a base of its own,
+            made of these by the C(bootstrap.sh) there, or else by the one beside. It is not sent to the engine.
         type: path
         required: true
       tag:
@@ -30,12 +33,12 @@ options:
         type: str
         default: ""
   base:
-    description: An image to build on, the Dockerfile's C(ARG BASE), instead of the one made by C(bootstrap.sh); the
+    description: An image to build all on, the Dockerfiles' C(ARG BASE), instead of those made by C(bootstrap.sh); the
       engine that builds pulls it.
     type: str
     default: ""
   debian_suite:
-    description: The Debian release that the image base is made of.
+    description: The Debian release that image bases are made of.
     type: str
     default: bookworm
   cache_dir:

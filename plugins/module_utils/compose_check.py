@@ -10,11 +10,14 @@ from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.compose import (
     DEFAULT_MODE,
+    ComposeError,
     Port,
     PortError,
+    parse,
     ports_of,
     strings_of,
 )
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 
 _TOP_LEVEL = ("version", "services", "networks", "volumes", "secrets", "configs")
 _MODES = ("replicated", "global", "replicated-job", "global-job")
@@ -36,6 +39,17 @@ _BYTES = re.compile(r"^\d+(\.\d+)?\s*([kmgtp]i?)?b?$", re.IGNORECASE)
 _SHELL_VARIABLE = re.compile(r"(?<!\$)(?:\$\$)*\$(?:\{(?P<braced>[^}]*)\}|(?P<plain>[A-Za-z_]\w*))")
 #: Docker allows 63 characters for STACK_SERVICE
 _LONGEST_NAME = 63
+
+
+def deployable(text: str, stack: str) -> dict[str, Any]:
+    """Return the document that *text* holds; ApiaryError says why it is none, or none that *stack* can be made of."""
+    try:
+        document = parse(text)
+    except ComposeError as error:
+        raise ApiaryError(f"the compose file is no YAML: line {error.line}: {error}") from error
+    if problems := problems_of(document, stack):
+        raise ApiaryError("this compose file cannot be deployed:\n" + "\n".join(f"- {line}" for line in problems))
+    return document
 
 
 def problems_of(document: Mapping[str, Any], stack: str) -> list[str]:

@@ -19,6 +19,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils.ingress import is_proxied
 from ansible_collections.apiary.swarm.plugins.module_utils.stack import spec_digest, update_state
 
 Object = Mapping[str, Any]
@@ -248,7 +249,7 @@ def _restart(service: Object) -> str:
 
 
 def _publishes(service: Object) -> bool:
-    return bool((service.get("Endpoint") or {}).get("Ports"))
+    return bool((service.get("Endpoint") or {}).get("Ports")) or is_proxied(service)
 
 
 def _update_failure(name: str, service: Object, context: Context) -> str:

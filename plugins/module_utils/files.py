@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ def private_directory(path: Path) -> Path:
 
 def write_private(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write *content* to *path* so that an interruption leaves the old file or the new one, never a half."""
-    making = path.with_name(f"{path.name}.making.{os.getpid()}")
+    making = path.with_name(f"{path.name}.making.{threading.get_native_id()}")
     descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

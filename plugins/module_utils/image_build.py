@@ -46,7 +46,7 @@ def bootstrap(base: Base, cache: ImageCache) -> bool:
         if problem := bootstrap_problem():
             raise ApiaryError(problem)
         rootfs = output.with_name("rootfs.tar")
-        command = ["sh", str(base.directory / "bootstrap.sh"), base.debian_suite, str(rootfs)]
+        command = ["sh", str(base.script), base.debian_suite, str(rootfs), str(base.directory)]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:
             raise ApiaryError(

@@ -38,6 +38,7 @@ IMAGES_SPEC: dict[str, Any] = {
 
 # Part of every tag: raised when the code makes other images from the same files.
 _FORMAT = "1"
+_BASE_DIRECTORY, _SCRIPT, _PACKAGES = "base", "bootstrap.sh", "packages"
 # The grammar of github.com/distribution/reference, without a registry's port
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -45,14 +46,23 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 @dataclass(frozen=True)
 class Base:
-    """The image base: a directory with ``bootstrap.sh`` and ``packages``, and a Debian suite."""
+    """An image base: a directory with ``packages``, and a Debian suite.
+
+    A directory without ``bootstrap.sh`` is that of one image, ``images/x/base``, and uses the one in ``images/base``.
+    """
 
     directory: Path
     debian_suite: str
 
     @property
+    def script(self) -> Path:
+        own = self.directory / _SCRIPT
+        return own if own.is_file() else self.directory.parent.parent / _BASE_DIRECTORY / _SCRIPT
+
+    @property
     def tag(self) -> str:
-        return _digest([_FORMAT, self.debian_suite, *_described(self.directory)])
+        shared = [] if self.script.parent == self.directory else ["script", _file_digest(self.script)]
+        return _digest([_FORMAT, self.debian_suite, *_described(self.directory), *shared])
 
     @property
     def reference(self) -> str:
@@ -86,12 +96,14 @@ class Image:
 def context_files(context: Path) -> list[str]:
     """Return the files that are sent to the engine, by ``.dockerignore``, sorted, as paths inside *context*.
 
-    Compiled Python is never sent: a test run beside the sources must not make another image.
+    Compiled Python is never sent: a test run beside the sources must not make another image. Nor is the directory of
+    the image's own base, which counts through the base's tag.
     """
     ignore = context / ".dockerignore"
     patterns = [line.strip() for line in ignore.read_text().splitlines()] if ignore.is_file() else []
     patterns = [line for line in patterns if line and not line.startswith("#")]
-    found = exclude_paths(str(context), [*patterns, "**/__pycache__", "__pycache__"], dockerfile="Dockerfile")
+    never = ["**/__pycache__", "__pycache__", *([_BASE_DIRECTORY] if _own_base(context) else [])]
+    found = exclude_paths(str(context), [*patterns, *never], dockerfile="Dockerfile")
     return sorted(path for path in found if path and _is_content(context / path))
 
 
@@ -144,8 +156,8 @@ def images_of(params: Mapping[str, Any]) -> list[Image]:
 
 
 def bases_of(images: Sequence[Image]) -> list[Base]:
-    """Return the bases of ours that *images* are built on, each once."""
-    return list(dict.fromkeys(image.base for image in images if isinstance(image.base, Base)))
+    """Return the bases of ours that *images* are built on, each once; those of the same packages are the same."""
+    return list({image.base.reference: image.base for image in images if isinstance(image.base, Base)}.values())
 
 
 def _is_content(path: Path) -> bool:
@@ -170,9 +182,25 @@ def _require_dockerfile(context: Path, what: str = "") -> None:
         )
 
 
+def _own_base(context: Path) -> Path | None:
+    """Return the directory of the base that the image in *context* has for itself, if it has one."""
+    own = context / _BASE_DIRECTORY
+    return own if (own / _PACKAGES).is_file() else None
+
+
 def _base_of(context: Path, base: str, debian_suite: str) -> Base | str:
-    ours = context.parent / "base"
-    return Base(ours, debian_suite) if not base and (ours / "bootstrap.sh").is_file() else base
+    if base:
+        return base
+    if own := _own_base(context):
+        ours = Base(own, debian_suite)
+        if not ours.script.is_file():
+            raise ApiaryError(
+                f"{own / _PACKAGES} is there, and nothing that makes an image base of it: neither {own / _SCRIPT} nor "
+                f"{ours.script} exists"
+            )
+        return ours
+    shared = context.parent / _BASE_DIRECTORY
+    return Base(shared, debian_suite) if (shared / _SCRIPT).is_file() else ""
 
 
 def _tag(context: Path, base: Base | str) -> str:
@@ -187,8 +215,12 @@ def _described(context: Path) -> list[str]:
             described += [name, "link", str(path.readlink())]
         else:
             kind = "program" if path.stat().st_mode & 0o111 else "file"
-            described += [name, kind, hashlib.sha256(path.read_bytes()).hexdigest()]
+            described += [name, kind, _file_digest(path)]
     return described
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(parts: Sequence[str]) -> str:

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.apiary.swarm.plugins.module_utils.qemu import API_PORT, SSH_PORT
+from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import API_PORT
+from ansible_collections.apiary.swarm.plugins.module_utils.qemu import SSH_PORT
 
 #: ports that every machine forwards besides those asked for
 OWN_PORTS = frozenset({("tcp", API_PORT), ("tcp", SSH_PORT)})
@@ -35,23 +36,28 @@ def host_ports(forwarded_ports: Iterable[Mapping[str, Any]]) -> set[tuple[str, i
     return {(port.get("protocol", "tcp"), int(port["published"])) for port in forwarded_ports}
 
 
-def address_problems(machines: Iterable[Mapping[str, Any]], loopback_network: str, lan_network: str) -> list[str]:
-    """Check names and addresses: well-formed, inside their ranges, and no two machines with the same."""
+def address_problems(
+    machines: Iterable[Mapping[str, Any]], networks: Mapping[str, tuple[str, str]], number_variable: str
+) -> list[str]:
+    """Check names and addresses: well-formed, inside their ranges, and no two machines with the same.
+
+    *networks* says for each address that a machine has which variable gives its range, and that variable's value; one
+    called ``entrypoint`` is to be a loopback address. *number_variable* is the one that chooses a machine's place in
+    the ranges.
+    """
     problems = []
-    networks = {}
-    for variable, value in (
-        ("qemu_machine_loopback_network", loopback_network),
-        ("qemu_machine_lan_network", lan_network),
-    ):
+    ranges = {}
+    for option, (variable, value) in networks.items():
         try:
-            networks[variable] = ipaddress.ip_network(value)
+            ranges[option] = ipaddress.ip_network(value)
         except ValueError as error:
             problems.append(f"{variable} is {value!r}: {error}; give a network such as 127.0.99.0/24")
     if problems:
         return problems
-    if not networks["qemu_machine_loopback_network"].is_loopback:
+    if "entrypoint" in ranges and not ranges["entrypoint"].is_loopback:
+        variable, value = networks["entrypoint"]
         problems.append(
-            f"qemu_machine_loopback_network is {loopback_network}, which lies outside 127.0.0.0/8: "
+            f"{variable} is {value}, which lies outside 127.0.0.0/8: "
             "machines are reached through loopback addresses alone"
         )
     users: dict[str, list[str]] = defaultdict(list)
@@ -61,25 +67,21 @@ def address_problems(machines: Iterable[Mapping[str, Any]], loopback_network: st
             problems.append(
                 f"{name!r} cannot be a host name: letters, digits and inner hyphens only; rename it in the inventory"
             )
-        for option, variable in (
-            ("entrypoint", "qemu_machine_loopback_network"),
-            ("lan_address", "qemu_machine_lan_network"),
-        ):
+        for option, network in ranges.items():
             value = machine[option]
             users[value].append(name)
             try:
                 address = ipaddress.ip_address(value)
             except ValueError:
                 address = None
-            network = networks[variable]
             if address is None or address not in network or address in (network[0], network[1], network[-1]):
                 problems.append(
                     f"{name}: {option} would be {value!r}, which is no address for a machine "
-                    f"in {variable} ({network}): "
-                    "set qemu_machine_number for it in the inventory to a number from 2 to 254"
+                    f"in {networks[option][0]} ({network}): "
+                    f"set {number_variable} for it in the inventory to a number from 2 to 254"
                 )
     problems += [
-        f"{value} is the address of {' and '.join(names)}: give each its own qemu_machine_number in the inventory"
+        f"{value} is the address of {' and '.join(names)}: give each its own {number_variable} in the inventory"
         for value, names in users.items()
         if len(names) > 1
     ]
@@ -102,8 +104,13 @@ def size_problems(machines: Iterable[Mapping[str, Any]]) -> list[str]:
     return problems
 
 
-def port_problems(name: str, entrypoint: str, ports: Iterable[tuple[str, int]]) -> list[str]:
-    """Check that ports of a loopback address are free, by taking each for a moment."""
+def port_problems(
+    name: str, entrypoint: str, ports: Iterable[tuple[str, int]], network_variable: str, *, as_root: bool = False
+) -> list[str]:
+    """Check that ports of a loopback address are free, by taking each for a moment.
+
+    With *as_root*, who takes them in the end may have those below 1024, and for those nothing can be told from here.
+    """
     problems = []
     for protocol, port in sorted(ports):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM) as probe:
@@ -113,6 +120,8 @@ def port_problems(name: str, entrypoint: str, ports: Iterable[tuple[str, int]]) 
                 if protocol == "tcp":
                     probe.listen(1)
             except PermissionError:
+                if as_root:
+                    continue
                 problems.append(
                     f"{entrypoint}:{port}/{protocol} ({name}): a port below 1024 needs root on this host; "
                     "publish a higher one in the stack"
@@ -121,7 +130,7 @@ def port_problems(name: str, entrypoint: str, ports: Iterable[tuple[str, int]]) 
                 problems.append(
                     f"{entrypoint}:{port}/{protocol} ({name}) cannot be used on this host: "
                     f"{os.strerror(error.errno or 0)}. 'ss -lnp sport = :{port}' shows by whom; end that, "
-                    "publish another port, or choose another qemu_machine_loopback_network"
+                    f"publish another port, or choose another {network_variable}"
                 )
     return problems
 

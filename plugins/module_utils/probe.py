@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils.ingress import is_proxied, live_ports
+
 #: a task on a tenth of an emulated CPU was seen to take 4 s for its first answer
 _REQUEST_TIMEOUT_SECONDS = 20.0
 #: how many connections in a row must stay open and silent before a service counts as one that does not speak HTTP
@@ -32,11 +34,14 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Target:
-    """A port published through the routing mesh, and the tasks behind it: short container ID → name of the task."""
+    """A port published through the routing mesh or a proxy, and the tasks behind it: short container ID → name."""
 
     service: str
     port: int
     tasks: Mapping[str, str]
+    is_proxied: bool = False
+    #: nodes that do not answer for others: unlike the mesh, the proxy is a task, which a drained node has not
+    unserved: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -131,8 +136,10 @@ class Hearing:
 
 
 def targets_of(services: Mapping[str, Object], tasks: Sequence[Object], nodes: Iterable[Object]) -> list[Target]:
-    """Return the TCP ports that *services* publish through the mesh and have running tasks behind them."""
+    """Return the TCP ports that *services* publish through every node and have running tasks behind them."""
+    nodes = list(nodes)
     names = {node["ID"]: node.get("Description", {}).get("Hostname", node["ID"]) for node in nodes}
+    drained = frozenset(names[node["ID"]] for node in nodes if is_drained(node))
     targets = []
     for name, service in services.items():
         running = {
@@ -143,14 +150,15 @@ def targets_of(services: Mapping[str, Object], tasks: Sequence[Object], nodes: I
             and (task["Status"].get("ContainerStatus") or {}).get("ContainerID")
         }
         targets += [
-            Target(name, port["PublishedPort"], running)
-            for port in (service.get("Endpoint") or {}).get("Ports") or []
-            if running
-            and port.get("PublishedPort")
-            and port.get("Protocol", "tcp") == "tcp"
-            and port.get("PublishMode", "ingress") == "ingress"
+            Target(name, port.published, running, is_proxied(service), drained if is_proxied(service) else frozenset())
+            for port in live_ports(name, service)
+            if running and port.published and port.protocol == "tcp" and port.mode == "ingress"
         ]
     return targets
+
+
+def is_drained(node: Object) -> bool:
+    return bool(node.get("Spec", {}).get("Availability") == "drain")
 
 
 def _task_name(service: str, task: Object, nodes: Mapping[str, str]) -> str:

@@ -12,21 +12,25 @@ import signal
 import subprocess
 import tarfile
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import API_PORT, endpoint
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory, write_private
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_certificate, ensure_ssh_key
-from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, Monitor
+from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, Monitor, is_running
 
-API_PORT = 2376
 #: SSH comes in on this port of the entrypoint: 22 would need root on the host
 SSH_PORT = 2222
 #: the address of every machine on its own NAT network (QEMU's user networking); only the host can reach it
 NAT_ADDRESS = "10.0.2.15"
+#: the size of every machine's identity: a clone's kernel goes on with the one that it knows from its template
+CONFIG_BYTES = 1 << 15
 #: a CPU for emulation: what glibc, Go and OpenSSL use well, without AVX, which emulates slowly
 EMULATED_CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq"
 QEMU = "qemu-system-x86_64"
@@ -36,6 +40,10 @@ _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 def find_tool(name: str) -> str | None:
     """Return the path of a program; Debian's /usr/sbin is not on an ordinary user's PATH."""
     return shutil.which(name, path=_SYSTEM_PATH)
+
+
+class ForeignCertificate(ApiaryError):
+    """A machine and this controller do not trust the same authority."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,22 @@ class Machine:
 
     @property
     def disk_path(self) -> Path:
+        """Where the disk of a machine is that was made by a cold boot."""
         return self.directory / "disk.img"
+
+    @property
+    def overlay_path(self) -> Path:
+        """Where a clone keeps what it has changed on its template's disk, to which base_path leads."""
+        return self.directory / "disk.qcow2"
+
+    @property
+    def base_path(self) -> Path:
+        return self.directory / "disk.base"
+
+    @property
+    def agent_path(self) -> Path:
+        """The machine's second serial line, on which a clone is told that it begins."""
+        return self.directory / "agent"
 
     @property
     def console_path(self) -> Path:
@@ -75,34 +98,81 @@ class Machine:
         """Return the ports asked for, and those of the API and of SSH."""
         return {*self.forwards, Forward("tcp", API_PORT, API_PORT), Forward("tcp", SSH_PORT, 22)}
 
+    @property
+    def newborn_path(self) -> Path:
+        """Marks a clone that has no identity yet: if its making was interrupted, nothing of it is worth keeping."""
+        return self.directory / "newborn"
+
+    def exists(self) -> bool:
+        """Tell whether the machine has a disk, and with it a life to go on with."""
+        return (self.disk_path.exists() or self.overlay_path.exists()) and not self.newborn_path.exists()
+
     def lan_mac(self) -> str:
         """Return the card's address on the LAN: QEMU's prefix and the last three bytes of the IP address."""
-        return "52:54:00:" + ":".join(f"{int(byte):02x}" for byte in self.lan_address.split(".")[1:])
+        return "52:54:00:" + _hex_bytes(self.lan_address)
+
+    def nat_mac(self) -> str:
+        """Return the address of the other card, from the address on which the host reaches the machine."""
+        return "52:54:01:" + _hex_bytes(self.entrypoint)
 
 
-def command_line(machine: Machine, accelerator: str, cpu_model: str) -> list[str]:
+def _hex_bytes(address: str) -> str:
+    return ":".join(f"{int(byte):02x}" for byte in address.split(".")[1:])
+
+
+@dataclass(frozen=True)
+class Ram:
+    """A file that is the memory of a template, which fills it, or of clones, which keep their changes to themselves."""
+
+    path: Path
+    shared: bool
+
+
+def command_line(
+    machine: Machine, accelerator: str, cpu_model: str, ram: Ram | None = None, *, template: bool = False
+) -> list[str]:
     """Return QEMU's command line for *machine*; *accelerator* is ``kvm`` or ``tcg``."""
+    # apparmor=0: without the apparmor package in the guest no container would start with it on
+    kernel = "console=ttyS0 quiet panic=-1 rdinit=/init apparmor=0 mitigations=off no_timer_check"
     nat = ",".join(f"hostfwd={rule}" for rule in sorted(f.rule(machine.entrypoint) for f in machine.all_forwards()))
     return [
         QEMU,
-        *("-name", f"apiary-{machine.name}", "-machine", "pc", "-nodefaults", "-no-user-config", "-display", "none"),
+        *("-name", f"apiary-{machine.name}", "-nodefaults", "-no-user-config", "-display", "none"),
+        *("-machine", "pc,memory-backend=ram" if ram else "pc"),
+        *(_ram_options(machine, ram) if ram else ()),
         *("-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi,tb-size=512"),
         *("-cpu", cpu_model or ("host" if accelerator == "kvm" else EMULATED_CPU)),
         *("-smp", str(machine.cpus), "-m", str(machine.memory_mib)),
         *("-kernel", str(machine.image / "vmlinuz"), "-initrd", str(machine.image / "initramfs")),
-        # apparmor=0: without the apparmor package in the guest no container would start with it on
-        *("-append", "console=ttyS0 quiet panic=-1 rdinit=/init apparmor=0 mitigations=off no_timer_check"),
+        *("-append", f"{kernel} apiary.template" if template else kernel),
         *("-drive", f"file={machine.image / 'root.ext2'},format=raw,if=virtio,readonly=on"),
-        *("-drive", f"file={machine.disk_path},format=raw,if=virtio,cache={machine.disk_cache},discard=unmap"),
+        *("-drive", f"{_disk_options(machine)},if=virtio,cache={machine.disk_cache},discard=unmap"),
         *("-fw_cfg", f"name=opt/apiary/config,file={machine.directory / 'config.tar'}"),
         *("-device", "virtio-rng-pci"),
-        *("-netdev", f"user,id=nat,ipv6=off,{nat}", "-device", "virtio-net-pci,netdev=nat,romfile="),
+        *(
+            "-netdev",
+            f"user,id=nat,ipv6=off,{nat}",
+            "-device",
+            f"virtio-net-pci,netdev=nat,mac={machine.nat_mac()},romfile=",
+        ),
         *("-netdev", f"socket,id=lan,mcast={machine.multicast},localaddr=127.0.0.1"),
         *("-device", f"virtio-net-pci,netdev=lan,mac={machine.lan_mac()},romfile="),
-        *("-serial", f"file:{machine.console_path}"),
+        *("-serial", f"file:{machine.console_path}", "-serial", f"unix:{machine.agent_path},server=on,wait=off"),
         *("-qmp", f"unix:{machine.monitor_path},server=on,wait=off"),
-        *("-pidfile", str(machine.directory / "pid"), "-daemonize"),
+        *("-pidfile", str(machine.directory / "pid")),
     ]
+
+
+def _ram_options(machine: Machine, ram: Ram) -> tuple[str, str]:
+    share = "on" if ram.shared else "off"
+    return "-object", f"memory-backend-file,id=ram,size={machine.memory_mib}M,mem-path={ram.path},share={share}"
+
+
+def _disk_options(machine: Machine) -> str:
+    if not machine.overlay_path.exists():
+        return f"file={machine.disk_path},format=raw"
+    # The base is named here, not in the overlay: the cache may be moved.
+    return f"file={machine.overlay_path},format=qcow2,backing.driver=raw,backing.file.filename={machine.base_path}"
 
 
 def set_forwards(machine: Machine, *, check_mode: bool) -> list[str]:
@@ -135,32 +205,27 @@ def _make_disk(machine: Machine) -> None:
 
 
 def _config_files(machine: Machine) -> dict[str, bytes]:
-    """Return the identity that the machine is given at boot: paths in the guest and their contents."""
+    """Return the identity that the machine is given: paths in the guest and their contents."""
     pki, own = machine.cluster_directory / "pki", machine.directory
     ensure_certificate(pki, own / "cert.pem", own / "key.pem", machine.name, [machine.entrypoint, machine.lan_address])
     host_key = ensure_ssh_key(own / "ssh_host_ed25519_key", machine.name)
     authorized = ensure_ssh_key(machine.cluster_directory / "ssh" / "id_ed25519", "apiary")
-    daemon = {
-        "hosts": ["unix:///var/run/docker.sock", f"tcp://{NAT_ADDRESS}:{API_PORT}"],
-        "containerd": "/run/containerd/containerd.sock",
-        "storage-driver": "overlay2",
-        "exec-opts": ["native.cgroupdriver=cgroupfs"],
-        "tlsverify": True,
-        "tlscacert": "/etc/docker/ca.pem",
-        "tlscert": "/etc/docker/cert.pem",
-        "tlskey": "/etc/docker/key.pem",
-        "log-opts": {"max-size": "10m", "max-file": "3"},
+    machine_id = own / "machine-id"
+    if not machine_id.exists():
+        write_private(machine_id, f"{uuid.uuid4().hex}\n".encode())
+    known = {
+        "NAME": machine.name,
+        "NAT_MAC": machine.nat_mac(),
+        "LAN": f"{machine.lan_address}/{machine.lan_prefix}",
+        "LAN_MAC": machine.lan_mac(),
     }
     return {
-        "etc/apiary/machine": (
-            f"APIARY_NAME={machine.name}\nAPIARY_LAN={machine.lan_address}/{machine.lan_prefix}\n".encode()
-        ),
+        "etc/apiary/machine": "".join(f"APIARY_{key}={value}\n" for key, value in known.items()).encode(),
+        "etc/apiary/tls/ca.pem": (pki / "ca.pem").read_bytes(),
+        "etc/apiary/tls/server.pem": (own / "cert.pem").read_bytes() + (own / "key.pem").read_bytes(),
+        "etc/machine-id": machine_id.read_bytes(),
         "etc/hostname": f"{machine.name}\n".encode(),
         "etc/hosts": f"127.0.0.1 localhost\n{machine.lan_address} {machine.name}\n".encode(),
-        "etc/docker/daemon.json": json.dumps(daemon, indent=2).encode(),
-        "etc/docker/ca.pem": (pki / "ca.pem").read_bytes(),
-        "etc/docker/cert.pem": (own / "cert.pem").read_bytes(),
-        "etc/docker/key.pem": (own / "key.pem").read_bytes(),
         "etc/ssh/ssh_host_ed25519_key": (own / "ssh_host_ed25519_key").read_bytes(),
         "etc/ssh/ssh_host_ed25519_key.pub": f"{host_key}\n".encode(),
         "root/.ssh/authorized_keys": f"{authorized}\n".encode(),
@@ -172,9 +237,17 @@ def _config_tar(files: dict[str, bytes]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o644 if name.endswith((".pub", "hosts", "hostname")) else 0o600
+            member.size, member.mode = (
+                len(content),
+                0o644 if name.endswith((".pub", "hosts", "hostname", "machine-id")) else 0o600,
+            )
             archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    if len(content) > CONFIG_BYTES:
+        raise ApiaryError(
+            f"the identity of a machine takes {len(content)} bytes, of {CONFIG_BYTES} (qemu.CONFIG_BYTES)"
+        )
+    return content.ljust(CONFIG_BYTES, b"\0")
 
 
 def _write_ssh_config(machine: Machine) -> None:
@@ -199,7 +272,14 @@ def _write_ssh_config(machine: Machine) -> None:
 def prepare(machine: Machine) -> None:
     """Make what the machine needs on the host and does not have yet: its disk and its identity."""
     private_directory(machine.directory)
-    if not machine.disk_path.exists():
+    if machine.overlay_path.exists():
+        if not machine.base_path.exists():
+            raise ApiaryError(
+                f"the disk of {machine.name} builds on {machine.base_path.readlink()}, which is gone from the cache "
+                f"(qemu_machine_cache_dir). Put it back, or remove {machine.directory}: the next run makes the machine "
+                "anew, and it joins again."
+            )
+    elif not machine.disk_path.exists():
         _make_disk(machine)
     write_private(machine.directory / "config.tar", _config_tar(_config_files(machine)))
     _write_ssh_config(machine)
@@ -215,16 +295,25 @@ def console_tail(machine: Machine, lines: int = 8) -> str:
 
 
 def start(machine: Machine, accelerator: str, cpu_model: str) -> None:
-    """Start the machine's process; what it was started with is kept in ``machine.json``."""
+    """Boot the machine."""
+    launch(machine, command_line(machine, accelerator, cpu_model))
+    record(machine, accelerator)
+
+
+def launch(machine: Machine, command: list[str]) -> None:
+    """Start QEMU for *machine*, and leave it to itself."""
     machine.monitor_path.unlink(missing_ok=True)
-    launch = command_line(machine, accelerator, cpu_model)
-    result = subprocess.run(launch, capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run([*command, "-daemonize"], capture_output=True, text=True, check=False, timeout=60)
     if result.returncode:
         raise ApiaryError(
             f"QEMU did not start {machine.name}: {result.stderr.strip() or f'exit status {result.returncode}'}"
         )
-    record = {**settings(machine), "accelerator": accelerator, "image": str(machine.image)}
-    write_private(machine.directory / "machine.json", json.dumps(record, indent=2).encode())
+
+
+def record(machine: Machine, accelerator: str) -> None:
+    """Keep what the machine was started with in ``machine.json``."""
+    known = {**settings(machine), "accelerator": accelerator, "image": str(machine.image)}
+    write_private(machine.directory / "machine.json", json.dumps(known, indent=2).encode())
 
 
 def settings(machine: Machine) -> dict[str, Any]:
@@ -250,6 +339,39 @@ def pending_changes(machine: Machine) -> dict[str, tuple[Any, Any]]:
         for key, wanted in settings(machine).items()
         if key in started and started[key] != wanted
     }
+
+
+def wait_for_api(machine: Machine, timeout_seconds: float, interval_seconds: float = 0.3) -> None:
+    """Wait until the engine answers this controller; ForeignCertificate where the two do not trust each other."""
+    reached = endpoint(machine.cluster_directory, machine.entrypoint)
+    last_error = "nothing"
+
+    def answers() -> bool:
+        nonlocal last_error
+        if not is_running(machine.monitor_path):
+            raise ApiaryError(
+                f"{machine.name} stopped while it was starting. The end of {machine.console_path}:\n"
+                f"{console_tail(machine)}\n"
+                f"If its disk is damaged, remove {machine.directory}: "
+                "the next run makes the machine anew, and it joins again."
+            )
+        try:
+            with connect(reached, timeout_seconds=10):
+                pass
+        except ApiaryError as error:
+            last_error = str(error)
+            if "CERTIFICATE_VERIFY_FAILED" in last_error or "UNKNOWN_CA" in last_error.upper().replace(" ", "_"):
+                raise ForeignCertificate(last_error) from error
+            return False
+        return True
+
+    if wait_until(answers, timeout_seconds, interval_seconds):
+        return
+    raise ApiaryError(
+        f"{machine.name} runs, but its Docker API at {reached['docker_host']} did not answer within "
+        f"{timeout_seconds} s (boot_timeout_seconds); last: {last_error}. The end of "
+        f"{machine.console_path}:\n{console_tail(machine)}"
+    )
 
 
 def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> None:

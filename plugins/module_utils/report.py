@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils.ingress import is_proxied, live_ports
+
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return *rows* as lines with aligned columns, indented."""
@@ -36,12 +38,16 @@ def _wanted(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> s
     return "job"
 
 
-def _urls(service: Mapping[str, Any], entrypoints: Mapping[str, str]) -> list[str]:
+def _urls(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], entrypoints: Mapping[str, str]) -> list[str]:
+    # A drained node has no proxy; it does have the routing mesh.
+    drained = {node["Description"]["Hostname"] for node in nodes if node["Spec"]["Availability"] == "drain"}
+    closed = drained if is_proxied(service) else set()
     return [
-        f"http://{address}:{port['PublishedPort']}"
-        for port in service.get("Endpoint", {}).get("Ports") or []
-        if port.get("Protocol") == "tcp" and port.get("PublishedPort")
-        for address in entrypoints.values()
+        f"http://{address}:{port.published}"
+        for port in live_ports(service["Spec"]["Name"], service)
+        if port.protocol == "tcp"
+        for name, address in entrypoints.items()
+        if name not in closed
     ]
 
 
@@ -50,6 +56,8 @@ def client_lines(endpoint: Mapping[str, Any]) -> list[str]:
     lines = [f"export DOCKER_HOST={endpoint['docker_host']}"]
     if endpoint.get("validate_certs") and endpoint.get("client_cert"):
         lines.append(f"export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH={Path(endpoint['client_cert']).parent}")
+    elif endpoint["docker_host"].startswith("tcp:"):  # any value of the first would have the client use TLS
+        lines.append("unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH  # no TLS, so 'docker-machine env' cannot work")
     return lines
 
 
@@ -75,7 +83,7 @@ def cluster_report(
                     service["Spec"]["Name"],
                     f"{running[service['ID']]}/{_wanted(service, nodes)}",
                     service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"].partition("@")[0],
-                    "  ".join(_urls(service, entrypoints)),
+                    "  ".join(_urls(service, nodes, entrypoints)),
                 )
                 for service in ordered
             ),

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils.ingress import is_proxy, live_ports
+
 NAMESPACE_LABEL = "com.docker.stack.namespace"
 RECORD_LABEL = "apiary.stack.record"
 #: Docker takes 500 kB a config; a compose text beyond this is recorded by its hash alone
@@ -123,11 +125,15 @@ def plan(
             actions.append(f"update service {name}: it was changed since it was deployed")
         elif wanted[name] != before.get(name, wanted[name]):
             actions.append(f"update service {name}")
-    if prune:
-        actions += [f"remove service {name}" for name in sorted(set(services) - set(wanted))]
+    actions += [f"remove service {name}" for name in unwanted(services, wanted, prune=prune)]
     if not actions and (record is None or record.document != document):
         actions.append("deploy the changed definition")
     return actions
+
+
+def unwanted(services: Mapping[str, Service], wanted: Iterable[str], *, prune: bool) -> list[str]:
+    """Return the services to remove: all not *wanted* or, without *prune*, only a proxy, as that holds ports."""
+    return sorted(name for name in set(services) - set(wanted) if prune or is_proxy(services[name]))
 
 
 def outcome_of(
@@ -150,14 +156,12 @@ def outcome_of(
 
 def port_conflicts(services: Iterable[Service], stack: str, ports: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the wanted *ports* that a service outside *stack* publishes; two in host mode may live on two nodes."""
-    taken: dict[tuple[int, str], tuple[str, str]] = {}
+    taken: dict[tuple[int | None, str], tuple[str, str]] = {}
     for service in services:
         if (service["Spec"].get("Labels") or {}).get(NAMESPACE_LABEL) == stack:
             continue
-        for port in (service.get("Endpoint") or {}).get("Ports") or []:
-            if port.get("PublishedPort"):
-                key = (port["PublishedPort"], port["Protocol"])
-                taken[key] = (service["Spec"]["Name"], port.get("PublishMode", "ingress"))
+        for other in live_ports(service["Spec"]["Name"], service):
+            taken[other.published, other.protocol] = (other.service, other.mode)
     conflicts = []
     for port in ports:
         owner, mode = taken.get((port["published"], port["protocol"]), ("", ""))

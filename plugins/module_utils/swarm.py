@@ -206,6 +206,34 @@ def told(seen: Sequence[Seen]) -> str:
     return "; ".join(words) or "the inventory names no other manager"
 
 
+def contradiction(wanted: Wanted) -> str:
+    """Return what is wrong with *wanted* itself, whatever the swarm looks like; empty if nothing is."""
+    names = [manager["name"] for manager in wanted.managers]
+    hosts = [manager["docker"]["docker_host"] for manager in wanted.managers]
+    if len(set(names)) < len(names) or len(set(hosts)) < len(hosts):
+        listed = ", ".join(f"{name} at {host}" for name, host in zip(names, hosts, strict=True))
+        return (
+            f"the managers name a manager, or an engine, twice: {listed}. "
+            "Give every manager in the inventory a name and an address of its own."
+        )
+    if wanted.create and names and names[0] != wanted.name:
+        return (
+            f"{wanted.name} is to create the swarm, but the first of the managers is {names[0]}. "
+            "Only the first manager creates the swarm: two creators would make two."
+        )
+    if wanted.role == "worker" and not names:
+        return (
+            f"the managers are none, so {wanted.name} has nobody to join. "
+            "Put a host in the group managers of the inventory."
+        )
+    if wanted.role == "worker" and wanted.host in hosts:
+        return (
+            f"{wanted.name} has the engine of a manager ({wanted.host}). A node is one or the other: take it out of "
+            "one of the groups managers and workers, or give it an address of its own."
+        )
+    return ""
+
+
 def advice(wanted: Wanted) -> list[str]:
     """Return warnings about the inventory's managers; the first of them says it, so that it is read once."""
     count = len(wanted.managers)

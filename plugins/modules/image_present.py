@@ -6,9 +6,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_present
-short_description: Have images on a node
+short_description: Have images on nodes
 description:
-  - Asks the node once which of the images it has, and loads those it lacks from the controller's cache.
+  - Asks every node once which of the images it has, and loads those it lacks from the controller's cache, into all
+    nodes at once. One task for all of them, with C(run_once), costs much less than one for each.
   - Before an image, what it is built on is loaded, if that is one of ours.
 version_added: 0.1.0
 author:
@@ -22,37 +23,76 @@ attributes:
     description: Loads nothing; says what would be loaded. A node that cannot be reached yet lacks everything.
   diff_mode:
     support: full
-    description: Lists the images before and after.
+    description: Lists the images of each node before and after.
   idempotent:
     support: full
     description: An image that is there is left as it is.
 extends_documentation_fragment:
   - apiary.swarm.images
-  - apiary.swarm.endpoint
 options:
+  nodes:
+    description: The nodes.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The node's name in messages and results.
+        type: str
+        required: true
+      docker:
+        description: The endpoint of the node's engine, as in C(machine_docker).
+        type: dict
+        required: true
+        suboptions:
+          docker_host:
+            description: Address of the engine, C(tcp://…), C(ssh://…) or C(unix://…).
+            type: str
+            required: true
+          tls:
+            description: Whether to use TLS.
+            type: bool
+            default: false
+          validate_certs:
+            description: Whether to use TLS and to verify the engine's certificate.
+            type: bool
+            default: false
+          ca_path:
+            description: CA certificate of the engines.
+            type: path
+          client_cert:
+            description: Certificate of the client.
+            type: path
+          client_key:
+            description: Key of the client.
+            type: path
   missing_ok:
-    description: Whether images that neither the node nor the cache has are returned instead of being an error.
+    description: Whether images that neither a node nor the cache has are returned instead of being an error.
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: Load what this node lacks
+- name: Load what the nodes lack
   apiary.swarm.image_present:
     images: "{{ image_list }}"
     cache_dir: "{{ image_cache_dir }}"
-    docker: "{{ machine_docker }}"
+    nodes:
+      - name: node1
+        docker: "{{ hostvars.node1.machine_docker }}"
+      - name: node2
+        docker: "{{ hostvars.node2.machine_docker }}"
+  run_once: true
 """
 
 RETURN = r"""
 loaded:
-  description: The images that were loaded, or would be.
+  description: The images that were loaded, or would be, by the names of the nodes that lacked one.
   returned: success
-  type: list
-  elements: str
-  sample: ["apiary/base:9f0e1d2c3b4a", "apiary/web:4f9d0c1b2a3e"]
+  type: dict
+  sample: {"node2": ["apiary/base:9f0e1d2c3b4a", "apiary/web:4f9d0c1b2a3e"]}
 missing:
-  description: The images that neither the node nor the cache has.
+  description: The images that a node lacks and the cache has not.
   returned: success
   type: list
   elements: str
@@ -66,7 +106,15 @@ from ansible_collections.apiary.swarm.plugins.module_utils.image_source import I
 
 ARGUMENT_SPEC = {
     **IMAGES_SPEC,
-    "docker": {"type": "dict", "required": True, "options": ENDPOINT_SPEC},
+    "nodes": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "docker": {"type": "dict", "required": True, "options": ENDPOINT_SPEC},
+        },
+    },
     "missing_ok": {"type": "bool", "default": False},
 }
 

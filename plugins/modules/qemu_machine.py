@@ -9,13 +9,24 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC
+
 DOCUMENTATION = r"""
 module: qemu_machine
 short_description: A virtual machine with a Docker Engine, under QEMU, without root or a bridge
 version_added: 0.1.0
 description:
   - Brings one machine to run and to answer its Docker API over TLS. Runs in Ansible's own worker on the controller.
-  - A machine whose process died is started again. What is missing of it (disk, keys, certificate) is made.
+  - A new machine is a clone of a golden snapshot (M(apiary.swarm.qemu_snapshot)) if O(snapshot) is given. It resumes,
+    and before anyone can reach it, is given its own name, addresses (also of its cards), machine-id, SSH host key,
+    certificate, time and random numbers. A snapshot that does not become a machine is thrown away and built once more;
+    if that does not help, the machine boots from cold. Each is said in one line.
+  - The ID that the engine of a clone shows (C(docker info)) is that of its template until the machine is started again.
+    Swarm knows nodes by certificates that it makes itself. Two clones with one engine ID have formed a swarm, were
+    listed as two nodes, and ran the tasks of a service, which answered through the routing mesh of each.
+  - What else clones have in common until they are started again are the layout of the memory of init, containerd and
+    dockerd, and the kernel's secrets that are made at boot, such as those of its hash tables and TCP sequence numbers.
+  - A machine whose process died is started again, from cold. What is missing of it (disk, keys, certificate) is made.
   - A running machine keeps running. Ports are forwarded while it runs, and stay so until it stops; memory, CPUs and
     addresses that differ from what it was started with are reported in RV(pending) and hold from its next start.
 attributes:
@@ -108,6 +119,41 @@ options:
     description: QEMU's CPU model. Empty means the host's under KVM, and one without AVX under emulation.
     type: str
     default: ""
+  snapshot:
+    description: The images that are to be in the golden snapshot, and where their archives are.
+      With it, a new machine is a clone of that snapshot, which is built if need be; without, it boots from cold.
+    type: dict
+    suboptions:
+      images:
+        description: The images, as for M(apiary.swarm.image_present); each is built from a directory.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          name:
+            description: Name without a tag.
+            type: str
+            required: true
+          context:
+            description: The directory with the Dockerfile.
+            type: path
+            required: true
+          tag:
+            description: The tag; empty means one that follows from the files.
+            type: str
+            default: ""
+      base:
+        description: An image to build all on instead of those made by C(bootstrap.sh).
+        type: str
+        default: ""
+      debian_suite:
+        description: The Debian release that image bases are made of.
+        type: str
+        default: bookworm
+      cache_dir:
+        description: Directory on the controller where archives of images are kept.
+        type: path
+        required: true
   boot_timeout_seconds:
     description: How long the API may take to answer after power-on.
     type: int
@@ -129,6 +175,11 @@ EXAMPLES = r"""
     multicast: 230.0.99.1:12399
     forwarded_ports:
       - published: 4000
+    snapshot:
+      images:
+        - name: apiary/web
+          context: images/web
+      cache_dir: ~/.cache/apiary/images
 """
 
 RETURN = r"""
@@ -137,9 +188,9 @@ actions:
   returned: always
   type: list
   elements: str
-  sample: ["make the machine", "start it (tcg)"]
+  sample: ["make the machine from the golden snapshot", "start the machine"]
 accelerator:
-  description: V(kvm) or V(tcg), where the machine was started by this call.
+  description: V(kvm) or V(tcg), where this call started the machine; V(unchanged) where another run did meanwhile.
   returned: when started
   type: str
   sample: tcg
@@ -177,6 +228,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
     "cpu_model": {"type": "str", "default": ""},
     "boot_timeout_seconds": {"type": "int", "default": 180},
+    "snapshot": {"type": "dict", "options": IMAGES_SPEC},
 }
 
 

@@ -74,6 +74,10 @@ options:
     description: The directory of the machine image; if it is not there, programs and space to build it are asked for.
     type: path
     required: true
+  snapshot_cache:
+    description: Where golden snapshots are kept, if new machines are made from one.
+    type: path
+    default: ""
 author:
   - The Apiary developers
 """
@@ -117,6 +121,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "lan_network": {"type": "str", "required": True},
     "loopback_network": {"type": "str", "required": True},
     "image": {"type": "path", "required": True},
+    "snapshot_cache": {"type": "path", "default": ""},
 }
 
 

@@ -8,8 +8,9 @@ DOCUMENTATION = r"""
 module: stack_probe
 short_description: Ask a stack's published ports through every entrypoint until every task has been heard
 description:
-  - Proves that a stack answers. For each TCP port that it publishes through the routing mesh, requests go to every
-    entrypoint, each over a connection of its own, until every running task of the service has answered.
+  - Proves that a stack answers. For each TCP port that it publishes through the routing mesh or the proxy of
+    M(apiary.swarm.stack_ingress), requests go to every entrypoint, each over a connection of its own, until every
+    running task of the service has answered. A drained node has no proxy, so that it is not asked for such a port.
   - A task is recognised by the first 12 characters of its container ID (its host name) in the answer. Where answers
     name none, an answer through every entrypoint is all that can be proved, and the result says so. For a port that
     does not speak HTTP it is a connection that is accepted and kept open.

@@ -335,6 +335,24 @@ def test_a_load_that_fails_names_node_and_image(
         image_build.load(engine, web.base_reference, cache, "myvm2")
 
 
+def test_a_base_of_its_own_is_made_of_its_packages_by_the_shared_script(
+    web: Image, cache: ImageCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(web.base, Base)
+    (web.context / "base").mkdir()
+    (web.context / "base/packages").write_text("haproxy\n")
+    (web.base.directory / "bootstrap.sh").write_text('tar --create --file "$2" --directory "$3" packages\n')
+    monkeypatch.setattr(image_build, "bootstrap_problem", lambda: "")
+    own = Base(web.context / "base", "bookworm")
+    assert image_build.bootstrap(own, cache)
+    assert cache.sound(own.reference)
+    assert own.reference != web.base_reference
+    with tarfile.open(cache.path(own.reference)) as archive:
+        (layer,) = [name for name in archive.getnames() if name.endswith("layer.tar")]
+        with tarfile.open(fileobj=archive.extractfile(layer)) as rootfs:
+            assert rootfs.getnames() == ["packages"]
+
+
 def test_a_bootstrap_that_fails_shows_its_last_lines(
     web: Image, cache: ImageCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

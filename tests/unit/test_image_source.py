@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.image_source import (
     Base,
+    bases_of,
     content_tag,
     context_files,
     images_of,
@@ -41,6 +42,12 @@ def images(tmp_path: Path) -> Path:
 
 def entry(images: Path, **changes: str) -> dict[str, str]:
     return {"name": "apiary/web", "context": str(images / "web"), "tag": ""} | changes
+
+
+def own_base(images: Path, packages: str = "haproxy\n") -> None:
+    """Give web a base of its own."""
+    (images / "web/base").mkdir(exist_ok=True)
+    (images / "web/base/packages").write_text(packages)
 
 
 def params(*entries: dict[str, str], base: str = "") -> dict[str, Any]:
@@ -102,6 +109,82 @@ def test_an_image_without_our_base_beside_it_names_its_own(images: Path) -> None
     (images / "base/bootstrap.sh").unlink()
     (image,) = images_of(params(entry(images)))
     assert image.base_reference == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda images: own_base(images, "nginx\n"), id="packages of its own base"),
+        pytest.param(lambda images: (images / "base/bootstrap.sh").write_text("exit 0\n"), id="script beside"),
+        pytest.param(lambda images: (images / "web/base/bootstrap.sh").write_text("exit 0\n"), id="script of its own"),
+        pytest.param(lambda images: (images / "web/base/packages").unlink(), id="no base of its own any more"),
+    ],
+)
+def test_the_tag_changes_with_the_base_of_its_own(images: Path, change: Any) -> None:
+    own_base(images)
+    before = content_tag(images / "web")
+    change(images)
+    assert content_tag(images / "web") != before
+
+
+@pytest.mark.parametrize("name", ["base/packages", "base/notes"])
+def test_a_base_of_its_own_has_nothing_of_the_shared_one_but_the_script(images: Path, name: str) -> None:
+    own_base(images)
+    before = content_tag(images / "web")
+    (images / name).write_text("another\n")
+    assert content_tag(images / "web") == before
+
+
+@pytest.mark.parametrize(
+    ("own_script", "script"), [(False, "base/bootstrap.sh"), (True, "web/base/bootstrap.sh")], ids=["shared", "own"]
+)
+def test_a_base_of_its_own_is_made_by_its_own_script_or_the_shared_one(
+    images: Path, own_script: bool, script: str
+) -> None:
+    own_base(images)
+    if own_script:
+        (images / "web/base/bootstrap.sh").write_text("exit 0\n")
+    (image,) = images_of(params(entry(images)))
+    assert isinstance(image.base, Base)
+    assert (image.base.directory, image.base.script) == (images / "web/base", images / script)
+
+
+def test_a_base_of_its_own_is_not_sent(images: Path) -> None:
+    own_base(images)
+    assert context_files(images / "web") == ["Dockerfile", "app.py", "templates/index.html"]
+
+
+def test_a_directory_base_without_packages_is_content(images: Path) -> None:
+    (images / "web/base").mkdir()
+    (images / "web/base/index.html").write_text("")
+    (image,) = images_of(params(entry(images)))
+    assert "base/index.html" in context_files(images / "web")
+    assert image.base == Base(images / "base", "bookworm")
+
+
+def test_packages_that_nothing_makes_a_base_of_are_refused(images: Path) -> None:
+    own_base(images)
+    (images / "base/bootstrap.sh").unlink()
+    with pytest.raises(ApiaryError, match=r"web/base/packages is there.*web/base/bootstrap\.sh.*/base/bootstrap\.sh"):
+        images_of(params(entry(images)))
+
+
+def test_a_given_base_goes_before_all_of_ours(images: Path) -> None:
+    own_base(images)
+    (image,) = images_of(params(entry(images), base="python:3-slim"))
+    assert (image.base, bases_of([image])) == ("python:3-slim", [])
+
+
+def test_every_base_of_a_list_is_made_once(images: Path) -> None:
+    own_base(images)
+    for name in ("twin", "plain"):
+        (images / name).mkdir()
+        (images / name / "Dockerfile").write_text("FROM x\n")
+    (images / "twin/base").mkdir()
+    (images / "twin/base/packages").write_text("haproxy\n")
+    entries = [entry(images, name=name, context=str(images / name)) for name in ("web", "twin", "plain")]
+    bases = bases_of(images_of(params(*entries)))
+    assert [base.directory for base in bases] == [images / "twin/base", images / "base"]
 
 
 def test_the_filter_and_the_role_agree(images: Path) -> None:

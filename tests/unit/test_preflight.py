@@ -28,9 +28,17 @@ def machine(name: str = "myvm1", number: int = 101, **changes: Any) -> dict[str,
     }
 
 
+def address_problems(machines: list[dict[str, Any]], loopback: str = LOOPBACK, lan: str = LAN) -> list[str]:
+    networks = {
+        "entrypoint": ("qemu_machine_loopback_network", loopback),
+        "lan_address": ("qemu_machine_lan_network", lan),
+    }
+    return preflight.address_problems(machines, networks, "qemu_machine_number")
+
+
 def test_two_sound_machines_have_no_problem() -> None:
     machines = [machine(), machine("myvm2", 102)]
-    assert preflight.address_problems(machines, LOOPBACK, LAN) == []
+    assert address_problems(machines) == []
     assert preflight.size_problems(machines) == []
 
 
@@ -51,7 +59,7 @@ def test_two_sound_machines_have_no_problem() -> None:
 def test_bad_names_and_addresses_are_named(
     machines: list[dict[str, Any]], loopback: str, lan: str, expected: str
 ) -> None:
-    assert expected in "\n".join(preflight.address_problems(machines, loopback, lan))
+    assert expected in "\n".join(address_problems(machines, loopback, lan))
 
 
 @pytest.mark.parametrize(
@@ -71,10 +79,10 @@ def test_a_port_in_use_is_named_with_its_machine() -> None:
         taken.bind(("127.0.99.250", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        problems = preflight.port_problems("myvm1", "127.0.99.250", {("tcp", port)})
+        problems = preflight.port_problems("myvm1", "127.0.99.250", {("tcp", port)}, "qemu_machine_loopback_network")
     assert len(problems) == 1
     assert f"127.0.99.250:{port}/tcp (myvm1) cannot be used on this host: Address already in use" in problems[0]
-    assert preflight.port_problems("myvm1", "127.0.99.250", {("tcp", port)}) == []
+    assert preflight.port_problems("myvm1", "127.0.99.250", {("tcp", port)}, "qemu_machine_loopback_network") == []
 
 
 def test_memory_is_compared_with_what_is_available() -> None:

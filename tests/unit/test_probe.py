@@ -172,6 +172,19 @@ def test_targets_are_the_mesh_s_tcp_ports_and_their_running_tasks() -> None:
     assert targets_of({"web": service()}, tasks, NODES) == [Target("web", 4000, {IDS[0]: "web.1 on myvm1"})]
 
 
+def test_a_port_behind_the_proxy_is_asked_wherever_a_proxy_is() -> None:
+    proxied = {"ID": "s", "Spec": {"Labels": {"apiary.ingress.ports": "4000:80"}}, "Endpoint": {}}
+    nodes = [*NODES, {"ID": "m", "Description": {"Hostname": "myvm2"}, "Spec": {"Availability": "drain"}}]
+    expected = Target("web", 4000, {IDS[0]: "web.1 on myvm1"}, is_proxied=True, unserved=frozenset({"myvm2"}))
+    assert targets_of({"web": proxied}, [task()], nodes) == [expected]
+    assert targets_of({"web": service()}, [task()], nodes)[0].unserved == frozenset()
+
+
+def test_the_proxy_itself_is_not_asked() -> None:
+    proxy = {**service(PublishMode="host"), "Spec": {"Labels": {"apiary.ingress.proxy": "true"}}}
+    assert targets_of({"ingress": proxy}, [task()], NODES) == []
+
+
 @pytest.mark.parametrize("port", [{"Protocol": "udp"}, {"PublishMode": "host"}, {"PublishedPort": 0}])
 def test_other_ports_are_not_asked(port: dict[str, Any]) -> None:
     assert targets_of({"web": service(**port)}, [task()], NODES) == []

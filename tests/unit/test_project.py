@@ -54,8 +54,8 @@ def test_role_has(role: str, path: str) -> None:
 
 
 def options(role: str) -> dict[str, Any]:
-    found: dict[str, Any] = load("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
-    return found
+    entry_points = load("roles", role, "meta", "argument_specs.yml")["argument_specs"].values()
+    return {name: option for entry_point in entry_points for name, option in entry_point["options"].items()}
 
 
 def defaults(role: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import tarfile
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.apiary.swarm.plugins.module_utils import qemu
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_authority
 from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, parse_usernet
 
@@ -58,9 +60,10 @@ def test_accelerator_chooses_the_cpu(accelerator: str, model: str, accel_word: s
     assert words[words.index("-cpu") + 1] == cpu_word
 
 
-def test_lan_cards_of_two_machines_differ() -> None:
-    assert MACHINE.lan_mac() == "52:54:00:a8:63:65"
-    assert replace(MACHINE, lan_address="192.168.99.102").lan_mac() != MACHINE.lan_mac()
+def test_cards_of_two_machines_differ() -> None:
+    other = replace(MACHINE, entrypoint="127.0.99.102", lan_address="192.168.99.102")
+    cards = [MACHINE.lan_mac(), MACHINE.nat_mac(), other.lan_mac(), other.nat_mac()]
+    assert cards == ["52:54:00:a8:63:65", "52:54:01:00:63:65", "52:54:00:a8:63:66", "52:54:01:00:63:66"]
 
 
 def test_forwards_are_read_from_what_qemu_prints() -> None:
@@ -122,13 +125,37 @@ def test_no_file_of_a_machine_is_for_others_to_read(prepared: qemu.Machine) -> N
 
 def test_the_machine_gets_its_own_identity_and_no_authority_key(prepared: qemu.Machine) -> None:
     with tarfile.open(prepared.directory / "config.tar") as archive:
-        names = archive.getnames()
-        daemon = json.load(archive.extractfile("etc/docker/daemon.json"))  # type: ignore[arg-type]
-        key = archive.extractfile("etc/docker/key.pem").read()  # type: ignore[union-attr]
-    assert daemon["tlsverify"] is True
-    assert [host for host in daemon["hosts"] if host.startswith("tcp:")] == ["tcp://10.0.2.15:2376"]
-    assert key == (prepared.directory / "key.pem").read_bytes()
-    assert not [name for name in names if "ca-key" in name]
+        content = {name: archive.extractfile(name).read() for name in archive.getnames()}  # type: ignore[union-attr]
+        modes = {member.name: member.mode for member in archive}
+    own = prepared.directory
+    assert content["etc/apiary/tls/server.pem"] == (own / "cert.pem").read_bytes() + (own / "key.pem").read_bytes()
+    assert content["etc/apiary/tls/ca.pem"] == (prepared.cluster_directory / "pki" / "ca.pem").read_bytes()
+    assert re.fullmatch(rb"[0-9a-f]{32}\n", content["etc/machine-id"])
+    assert modes["etc/apiary/tls/server.pem"] == 0o600
+    authority_key = (prepared.cluster_directory / "pki" / "ca-key.pem").read_bytes()
+    assert not [name for name, text in content.items() if authority_key in text]
+
+
+def test_every_identity_has_the_size_that_a_template_knows(prepared: qemu.Machine) -> None:
+    assert (prepared.directory / "config.tar").stat().st_size == qemu.CONFIG_BYTES
+
+
+def test_a_clone_boots_from_its_own_changes_on_its_templates_disk(tmp_path: Path) -> None:
+    clone = replace(MACHINE, cluster_directory=tmp_path)
+    clone.directory.mkdir(parents=True)
+    clone.overlay_path.touch()
+    drives = [word for word in qemu.command_line(clone, "tcg", "") if word.startswith(f"file={clone.directory}")]
+    assert drives == [
+        f"file={clone.overlay_path},format=qcow2,backing.driver=raw,backing.file.filename={clone.base_path},"
+        "if=virtio,cache=writeback,discard=unmap"
+    ]
+
+
+def test_a_clone_whose_base_is_gone_says_what_to_do(prepared: qemu.Machine) -> None:
+    prepared.disk_path.rename(prepared.overlay_path)
+    prepared.base_path.symlink_to("/cache/golden/gone/disk")
+    with pytest.raises(ApiaryError, match=r"/cache/golden/gone/disk, which is gone .* remove .*myvm1: the next run"):
+        qemu.prepare(prepared)
 
 
 def test_preparing_again_keeps_disk_and_keys(prepared: qemu.Machine) -> None:

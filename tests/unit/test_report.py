@@ -49,3 +49,35 @@ def test_report_names_nodes_services_urls_and_the_lines_for_a_client() -> None:
     assert "getstartedlab_web 2/5 apiary/web:1 http://127.0.99.101:4000 http://127.0.99.102:4000" in lines
     assert "export DOCKER_HOST=tcp://127.0.99.101:2376" in lines
     assert "export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/state/apiary/client" in lines
+
+
+def test_what_the_proxy_publishes_is_shown_at_the_service_behind_it() -> None:
+    template = {"ContainerSpec": {"Image": "x"}}
+    services = [
+        {
+            "ID": "s1",
+            "Spec": {
+                "Name": "shop_web",
+                "Mode": {"Replicated": {"Replicas": 1}},
+                "TaskTemplate": template,
+                "Labels": {"apiary.ingress.ports": "4000:80"},
+            },
+            "Endpoint": {},
+        },
+        {
+            "ID": "s2",
+            "Spec": {
+                "Name": "shop_ingress",
+                "Mode": {"Global": {}},
+                "TaskTemplate": template,
+                "Labels": {"apiary.ingress.proxy": "true"},
+            },
+            "Endpoint": {"Ports": [{"Protocol": "tcp", "PublishedPort": 4000, "PublishMode": "host"}]},
+        },
+    ]
+    nodes = [node("n1", "manager", leader=True), node("n2", "worker"), node("n3", "worker", availability="drain")]
+    entrypoints = {"n1": "127.0.96.101", "n2": "127.0.96.102", "n3": "127.0.96.103"}
+    text = cluster_report("apiary", entrypoints, ENDPOINT, nodes, services, [])
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "shop_web 0/1 x http://127.0.96.101:4000 http://127.0.96.102:4000" in lines
+    assert "shop_ingress 0/2 x" in lines

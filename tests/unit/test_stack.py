@@ -125,6 +125,21 @@ def test_a_port_of_another_stack_is_a_conflict(
     assert all("other_api" in line and "80/tcp" in line for line in conflicts)
 
 
+@pytest.mark.parametrize(("prune", "removed"), [(True, ["ingress", "old"]), (False, ["ingress"])])
+def test_a_proxy_that_is_not_needed_goes_in_any_case(prune: bool, removed: list[str]) -> None:
+    services = {name: live(name) for name in ("web", "old", "ingress")}
+    services["ingress"]["Spec"]["Labels"]["apiary.ingress.proxy"] = "true"
+    assert stack.unwanted(services, {"web": WEB}, prune=prune) == removed
+
+
+def test_a_port_that_a_proxy_publishes_for_another_stack_is_a_conflict() -> None:
+    other = live("api", owner="other")
+    other["Spec"]["Labels"]["apiary.ingress.ports"] = "80:8080"
+    wanted = [{"service": "web", "published": 80, "protocol": "tcp", "mode": "host"}]
+    (line,) = stack.port_conflicts([other], "shop", wanted)
+    assert "other_api" in line
+
+
 TLS = {"ca_path": "/ca", "client_cert": "/cert", "client_key": "/key"}
 TLS_FLAGS = ["--tlscacert", "/ca", "--tlscert", "/cert", "--tlskey", "/key"]
 

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.apiary.swarm.plugins.action import stack_probe
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.probe import Entrypoint, Hearing, Target
 
 
 class Manager:
@@ -53,3 +54,26 @@ def test_tasks_are_started_anew_once_and_waited_for() -> None:
 def test_a_repair_that_does_not_complete_is_an_error() -> None:
     with pytest.raises(ApiaryError, match="its update is paused"):
         stack_probe._start_anew(Manager("updating", "paused"), "shop", ["web"])
+
+
+HERE, DRAINED = Entrypoint("myvm1", "127.0.99.101"), Entrypoint("myvm2", "127.0.99.102")
+
+
+@pytest.mark.parametrize(
+    ("unserved", "asked"), [(frozenset(), {HERE, DRAINED}), (frozenset({"myvm2"}), {HERE})], ids=["all", "drained"]
+)
+def test_a_node_without_a_proxy_is_not_asked(unserved: frozenset[str], asked: set[Entrypoint]) -> None:
+    hearings = stack_probe._continued({}, [Target("web", 4000, {}, True, unserved)], [HERE, DRAINED])
+    assert {entrypoint for _service, _port, entrypoint in hearings} == asked
+
+
+@pytest.mark.parametrize(
+    ("is_proxied", "said", "unsaid"),
+    [(False, "the routing mesh may have lost tasks", "proxy"), (True, "docker service logs shop_ingress", "mesh")],
+)
+def test_the_remedy_fits_what_publishes_the_port(is_proxied: bool, said: str, unsaid: str) -> None:
+    target = Target("web", 4000, {"0f01aa860247": "web.1 on myvm1"}, is_proxied)
+    message = str(stack_probe._failure("shop", [Hearing(target, HERE)], 1))
+    assert said in message
+    assert unsaid not in message
+    assert "docker service update --force shop_web" in message

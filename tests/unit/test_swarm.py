@@ -21,6 +21,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     Seen,
     Wanted,
     advice,
+    contradiction,
     differ,
     ghosts,
     keeps_quorum,
@@ -796,6 +797,28 @@ def test_even_number_of_managers_is_said_once(count: int, name: str, warned: boo
     managers = [{"name": f"m{n}", "docker": {"docker_host": str(n)}} for n in range(1, count + 1)]
     wanted = Wanted(name, {"docker_host": "x"}, "manager", "10.0.0.1", managers=managers)
     assert bool(advice(wanted)) is warned
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "create", "managers", "expected"),
+    [
+        ("m1", "manager", True, ["m1", "m2", "m3"], ""),
+        ("m2", "manager", False, ["m1", "m2", "m3"], ""),
+        ("m1", "manager", True, [], ""),
+        ("w1", "worker", False, ["m1"], ""),
+        ("m1", "manager", True, ["m1", "m2", "m1"], "name a manager, or an engine, twice: m1 at tcp://m1, m2"),
+        ("m2", "manager", True, ["m1", "m2"], "m2 is to create the swarm, but the first of the managers is m1"),
+        ("w1", "worker", False, [], "w1 has nobody to join"),
+        ("m1", "worker", False, ["m1"], "m1 has the engine of a manager (tcp://m1)"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    name: str, role: str, create: bool, managers: list[str], expected: str
+) -> None:
+    listed = [{"name": manager, "docker": {"docker_host": f"tcp://{manager}"}} for manager in managers]
+    wanted = Wanted(name, {"docker_host": f"tcp://{name}"}, role, "192.168.99.9", managers=listed, create=create)
+    assert expected in contradiction(wanted)
+    assert bool(contradiction(wanted)) == bool(expected)
 
 
 def test_address_that_changed_since_the_join_is_said(pair: Cluster) -> None:

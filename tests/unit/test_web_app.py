@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -181,3 +183,52 @@ def test_health_does_not_depend_on_redis(web: ModuleType) -> None:
 def test_redis_is_not_imported_before_there_is_one(web: ModuleType) -> None:
     web.app.test_client().get("/")
     assert "redis" not in sys.modules
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module that serves, in a hurry; the test's own signal handlers are put back."""
+    monkeypatch.syspath_prepend(str(WEB))
+    module = importlib.import_module("server")
+    monkeypatch.setattr(module, "LAME_DUCK_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.02)
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    yield module
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+    sys.modules.pop("server", None)
+
+
+def channel(**changes: Any) -> SimpleNamespace:
+    """A connection of waitress on which nothing happens."""
+    return SimpleNamespace(**{"request": None, "requests": [], "total_outbufs_len": 0} | changes)
+
+
+def seconds_to_end(module: ModuleType, channels: dict[int, SimpleNamespace], free_after: float) -> float:
+    """Return how long after SIGTERM the server ends, whose connections are at rest after *free_after* seconds."""
+    module.stop_gracefully(SimpleNamespace(active_channels=channels))
+    started = time.monotonic()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        while time.monotonic() < started + 5:
+            time.sleep(0.01)
+            if time.monotonic() > started + free_after:
+                channels.clear()
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    ("channels", "free_after", "least"),
+    [
+        pytest.param({}, 0, 0.2, id="new requests are served for a while"),
+        pytest.param({1: channel()}, 5, 0.2, id="a connection kept open is not waited for"),
+        pytest.param({1: channel(request="GET")}, 0.5, 0.5, id="a request that is being read"),
+        pytest.param({1: channel(requests=["GET"])}, 0.5, 0.5, id="a request that is being worked on"),
+        pytest.param({1: channel(total_outbufs_len=9)}, 0.5, 0.5, id="an answer that is being sent"),
+    ],
+)
+def test_what_is_in_progress_ends_before_the_server_does(
+    server: ModuleType, channels: dict[int, SimpleNamespace], free_after: float, least: float
+) -> None:
+    assert least <= seconds_to_end(server, channels, free_after) < least + 1.5

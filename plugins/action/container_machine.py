@@ -1,0 +1,100 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Run a node as a container with its own engine; see the module of the same name for its documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.utils.display import Display
+
+from ansible_collections.apiary.swarm.plugins.module_utils import containers
+from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
+from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import endpoint, prepared
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory
+from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_certificate
+from ansible_collections.apiary.swarm.plugins.modules.container_machine import ARGUMENT_SPEC
+
+
+class ActionModule(ApiaryAction):
+    """Bring one node to run and to answer its Docker API."""
+
+    argument_spec = ARGUMENT_SPEC
+
+    def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        directory = Path(params["cluster_directory"])
+        node = _node(params, directory)
+        reached = endpoint(directory, node.entrypoint)
+        with containers.outer_engine(params["engine"]) as api:
+            if params["state"] == "started":
+                result = self._started(api, node, params, reached)
+            else:
+                result = self._forwarded(api, node, reached)
+        return {**result, "endpoint": reached}
+
+    def _started(
+        self, api: Any, node: containers.Node, params: dict[str, Any], reached: dict[str, Any]
+    ) -> dict[str, Any]:
+        directory = Path(params["cluster_directory"])
+        if self._task.check_mode and not (node.tls_directory / "cert.pem").exists():
+            return self._result(node, ["make the node", "start the node"])
+        if not self._task.check_mode:
+            with prepared(directory, params["cluster"]):
+                containers.ensure_network(api, node.network, params["network"])
+            ensure_certificate(
+                directory / "pki",
+                private_directory(node.tls_directory) / "cert.pem",
+                node.tls_directory / "key.pem",
+                node.name,
+                [node.entrypoint, node.address],
+            )
+        found = containers.find(api, node.cluster, node.name)
+        actions = containers.planned(node, found)
+        if self._task.check_mode and actions:
+            return self._result(node, actions)
+        if actions:
+            containers.bring_up(api, node, found)
+            containers.forward(api, node, containers.find(api, node.cluster, node.name))
+        info = containers.wait_until_answering(api, node, reached, params["timeout_seconds"])
+        lacks = containers.kernel_lacks(info)
+        for consequence in containers.consequences(lacks):
+            Display().warning(consequence)
+        return {**self._result(node, actions), "kernel_lacks": lacks}
+
+    def _forwarded(self, api: Any, node: containers.Node, reached: dict[str, Any]) -> dict[str, Any]:
+        found = containers.find(api, node.cluster, node.name)
+        if not containers.runs(node, found):
+            return self._result(node, [])  # what needs the node says so
+        missing = containers.missing_ports(node, found)
+        if missing and not self._task.check_mode:
+            containers.forward(api, node, found)
+        result = self._result(node, [f"forward {port}" for port in missing])
+        try:
+            with connect(reached) as inner:
+                return {**result, "kernel_lacks": containers.kernel_lacks(inner.info())}
+        except ApiaryError:
+            return result  # as above
+
+    def _result(self, node: containers.Node, actions: list[str]) -> dict[str, Any]:
+        result: dict[str, Any] = {"changed": bool(actions), "actions": actions, "kernel_lacks": []}
+        if self._task.diff and actions:
+            result["diff"] = {"before": "", "after": "".join(f"{node.name}: {action}\n" for action in actions)}
+        return result
+
+
+def _node(params: dict[str, Any], directory: Path) -> containers.Node:
+    return containers.Node(
+        cluster=params["cluster"],
+        name=params["name"],
+        image=params["image"],
+        network=params["cluster"],
+        address=params["address"],
+        entrypoint=params["entrypoint"],
+        ports=frozenset(containers.Port(port["protocol"], port["published"]) for port in params["published_ports"]),
+        privileges=params["privileges"],
+        authority=directory / "pki" / "ca.pem",
+        tls_directory=directory / "machines" / params["name"],
+    )

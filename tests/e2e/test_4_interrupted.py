@@ -1,0 +1,54 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A run that is killed in any phase, and run again, ends in the same state."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.clusters import CONFIRMED, SECRETS, Cluster
+
+#: a task of each phase, in running order
+TASKS = [
+    "Have the machine in its state",
+    "Manage the swarm",
+    "Work for the swarm",
+    "Load what the nodes lack",
+    "Deploy the stack",
+    "Wait until the stack runs",
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(qemu: Cluster) -> Cluster:
+    """The cluster of which nothing is left."""
+    if qemu.directory.exists():
+        qemu.play("destroy", *CONFIRMED)
+    return qemu
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_run_is_killed_in(cluster: Cluster, task: str) -> None:
+    assert "fatal:" not in cluster.play_until("site", task)
+
+
+def test_next_run_finishes_the_job(cluster: Cluster) -> None:
+    output = cluster.play("site").output
+    assert "getstartedlab_web" in output
+    assert len(cluster.web_containers()) == 5
+    for machine in cluster.machines:
+        assert len(cluster.answers(machine, 20)) == 5
+    assert cluster.play("site").changed == 0
+
+
+def test_destroy_leaves_nothing_and_says_what_it_kept(cluster: Cluster) -> None:
+    run = cluster.play("destroy", *CONFIRMED)
+    assert re.search(r"kept: .*image cache, \d+ MiB", run.output)
+    assert cluster.parts() == []
+
+
+def test_no_run_has_shown_a_secret(cluster: Cluster) -> None:
+    everything = "\n".join(cluster.outputs)
+    assert [secret for secret in SECRETS if secret in everything] == []
