@@ -1,0 +1,92 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The load that tests put on a cluster: it must see a request that is lost, or its promise is worth nothing."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.load import Load
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"container_id": "one"}')
+
+    def log_message(self, *_words: object) -> None:
+        """Say nothing."""
+
+
+class Failing(Handler):
+    status = 503
+
+
+def serving(handler: type[Handler]) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def good() -> Iterator[str]:
+    yield from serving(Handler)
+
+
+@pytest.fixture
+def failing() -> Iterator[str]:
+    yield from serving(Failing)
+
+
+@pytest.fixture
+def refusing() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/"
+
+
+def under(load: Load, requests: int = 4) -> Load:
+    with load:
+        deadline = time.monotonic() + 10
+        while load.answers + len(load.lost) < requests and time.monotonic() < deadline:
+            time.sleep(0.01)
+    return load
+
+
+def test_answers_are_counted_by_who_gave_them(good: str) -> None:
+    load = under(Load([good], pause_seconds=0))
+    assert not load.lost
+    assert load.heard == {"one": load.answers}
+
+
+def test_refused_connection_is_a_lost_request(good: str, refusing: str) -> None:
+    load = under(Load([good, refusing], pause_seconds=0))
+    assert load.answers >= 2
+    assert len(load.lost) >= 2
+    assert "refused" in load.lost[0]
+
+
+def test_error_of_the_server_is_a_lost_request_even_with_failover(failing: str, good: str) -> None:
+    assert "503" in under(Load([failing, good], pause_seconds=0, failover=True)).lost[0]
+
+
+def test_with_failover_a_refused_connection_is_tried_elsewhere(good: str, refusing: str) -> None:
+    load = under(Load([refusing, good], pause_seconds=0, failover=True))
+    assert not load.lost
+    assert load.answers >= 4
+
+
+def test_with_failover_a_request_that_nobody_takes_is_lost(refusing: str) -> None:
+    assert under(Load([refusing, refusing], pause_seconds=0, failover=True)).lost
