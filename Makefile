@@ -23,7 +23,7 @@ SHELL_SCRIPTS = $(shell grep -rlE '^\#!.*\b(ba|da)?sh$$' .ci scripts roles image
 WITH_ENGINE = scripts/with-engine
 
 .PHONY: help setup up check stack verify down prune lint test test-unit test-browser test-acceptance test-e2e molecule
-.PHONY: inventory dev
+.PHONY: bench inventory dev
 
 help: ## List the targets (what make does when no target is named)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -78,6 +78,10 @@ test-e2e: dev ## Pass the end-to-end tests: minutes, on real machines
 
 molecule: dev ## Test each role and behaviour on container nodes; one with ARGS='-s stack'
 	$(WITH_ENGINE) .venv/bin/molecule test $(or $(ARGS),--all)
+
+bench: dev ## Measure, beside the plainest script for the same: ARGS='sizes 2 20', ARGS=snapshots, or ARGS=rerun
+	$(WITH_ENGINE) env PYTHONPATH=collections .venv/bin/python \
+	  tests/bench/$(or $(firstword $(ARGS)),sizes).py $(wordlist 2,9,$(ARGS))
 
 dev:
 	@scripts/setup --dev

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """How long a run takes that has nothing to do, beside the plainest script that asks the same questions.
 
-usage: .venv/bin/python tests/bench/rerun.py [RUNS]   (after 'make up'; 5 runs unless told otherwise)
+usage: make bench ARGS='rerun [RUNS]'   (after 'make up'; 5 runs unless told otherwise)
 
 Both take turns, so that a busy machine slows both; the ratio is what counts.
 """

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """How long a cluster of container nodes takes, by phase and size, beside the plainest script that makes the same calls.
 
-usage: .venv/bin/python tests/bench/sizes.py [SIZE...]   (2 5 10 20 unless told otherwise; needs a Docker Engine)
+usage: make bench ARGS='sizes [SIZE...]'   (2 5 10 20 unless told otherwise)
 
 For each size the playbook makes a cluster, and runs again with nothing to do, beside an empty play and a script that
 asks what the run asks. Then a script makes the same cluster: as many nodes from the same image, the same swarm, the

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """How long clones of a golden snapshot take, beside cold boots, and beside the plainest script for the same calls.
 
-usage: .venv/bin/python tests/bench/snapshots.py [RUNS] [RUNS_OF_SITE]   (5 and 1 unless told otherwise)
+usage: make bench ARGS='snapshots [RUNS] [RUNS_OF_SITE]'   (5 and 1 unless told otherwise)
 
 Machine image, golden snapshot and archives are made first, if need be. Then, taking turns so that a busy machine slows
 all of it: a clone, the same without anything of Apiary's (QEMU, its monitor, the machine's API), a cold boot of the
