@@ -189,8 +189,8 @@ def test_vm_that_was_deleted_is_told_and_made_anew_when_asked_for(scenario: Any,
 
 @pytest.mark.parametrize("point", ["Creating SSH key", "Setting Docker configuration"])
 def test_create_that_was_killed_is_finished_by_the_next_run(scenario: Any, tool: DockerMachine, point: str) -> None:
-    tool.call("rm", "-y", "myvm2")
     with tool.fault("dies", point):
+        tool.call("rm", "-y", "myvm2")
         machines(scenario, succeeds=False)
     machines(scenario)
     assert tool.call("ip", "myvm2").strip() == ADDRESSES["myvm2"]
