@@ -137,7 +137,6 @@ def _wants_all_layers(api: Any) -> bool:
 
 
 def _build_on(api: Any, image: Image, node: str) -> None:
-    arguments = {"BASE": image.base_reference} if image.base_reference else {}
     lines: deque[str] = deque(maxlen=_LAST_LINES)
     doing = f"building {image.reference} from {image.context} on {node}"
     with tempfile.TemporaryFile() as context, _broken_stream(doing):
@@ -146,7 +145,7 @@ def _build_on(api: Any, image: Image, node: str) -> None:
             fileobj=context,
             custom_context=True,
             tag=image.reference,
-            buildargs=arguments,
+            buildargs=image.build_arguments,
             rm=True,
             forcerm=True,
             decode=True,

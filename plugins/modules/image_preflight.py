@@ -27,6 +27,7 @@ attributes:
     description: Changes nothing.
 extends_documentation_fragment:
   - apiary.swarm.images
+  - apiary.swarm.images.cache
 """
 
 EXAMPLES = r"""

@@ -29,6 +29,7 @@ attributes:
     description: An image that is there is left as it is.
 extends_documentation_fragment:
   - apiary.swarm.images
+  - apiary.swarm.images.cache
 options:
   nodes:
     description: The nodes.
