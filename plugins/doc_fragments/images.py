@@ -65,3 +65,20 @@ options:
     type: path
     required: true
 """
+
+    #: used with C(extends_documentation_fragment: [apiary.swarm.images.registry])
+    REGISTRY = r"""
+options:
+  registry:
+    description: The registry, as it stands before the names of images, such as C(127.0.0.1:5000) or C(docker.io).
+    type: str
+    required: true
+  username:
+    description: Name of the account that may write to it; empty where it wants no login.
+    type: str
+    default: ""
+  password:
+    description: Its password, or a token.
+    type: str
+    default: ""
+"""

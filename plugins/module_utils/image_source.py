@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -180,6 +180,13 @@ def images_of(params: Mapping[str, Any]) -> list[Image]:
         images.append(Image(entry["name"], context, tag, base, args, entry["repository"], tags))
     _refuse_duplicates(images)
     return images
+
+
+def entries_of(params: Mapping[str, Any], references: Collection[str]) -> list[Mapping[str, Any]]:
+    """Return the entries of the option ``images`` that *references* are the images of."""
+    return [
+        entry for entry, image in zip(params["images"], images_of(params), strict=True) if image.reference in references
+    ]
 
 
 def bases_of(images: Sequence[Image]) -> list[Base]:
