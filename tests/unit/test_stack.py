@@ -253,7 +253,12 @@ def test_logs_are_read_framed_and_bare(framed: bytes, expected: list[str]) -> No
         ),
         (
             {"State": "complete", "Message": "finished", "ContainerStatus": {"ExitCode": 0}},
-            ["web.2 on myvm1 complete: finished (exit code 0)", "its last log lines:", "  why"],
+            [
+                "web.2 on myvm1 complete: finished (exit code 0)",
+                "remedy: it ended by itself, or was stopped as its health check fails: see command and healthcheck",
+                "its last log lines:",
+                "  why",
+            ],
         ),
     ],
 )
