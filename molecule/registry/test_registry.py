@@ -4,15 +4,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import docker.errors
 import pytest
 
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import content_tag
+from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry, push
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import Image, content_tag
+from ansible_collections.apiary.swarm.plugins.module_utils.stack_client import Deployment, deploy
+from tests.registries import PASSWORD, USERNAME, own_registry, trust
 
 NODES = ["node1", "node2"]
 IMAGES = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "images"
@@ -94,6 +101,74 @@ def test_a_service_is_deployed_by_digest(scenario: Any) -> None:
 
 def test_the_cluster_is_found_to_be_what_was_asked_for(scenario: Any) -> None:
     scenario.play("verify")
+
+
+# A registry with a login
+
+
+@pytest.fixture(scope="module")
+def own(scenario: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Somebody's registry, with the image web in it; the nodes' engines trust it, and have not pulled from it."""
+    directory = tmp_path_factory.mktemp("registry")
+    address = f"192.168.{scenario.range}.200"
+    image = f"apiary/registry:{content_tag(IMAGES / 'registry')}"
+    ensure_loaded(scenario, image)
+    with own_registry(scenario.outer, image, "molecule-registry", address, directory, secured=True) as started:
+        for node in NODES:
+            trust(scenario.containers[node], started.address, directory / "ca.pem")
+        registry = Registry(started.address, USERNAME, PASSWORD)
+        name, _, tag = WEB.partition(":")
+        push(scenario.engine("node1").api, registry, Image(name, IMAGES, tag, ""), "1", "node1")
+        yield registry
+
+
+def ensure_loaded(scenario: Any, reference: str) -> None:
+    """Have an image of node1 on the engine that the nodes run on."""
+    scenario.outer.images.load(b"".join(scenario.engine("node1").api.get_image(reference)))
+
+
+def deploy_one(scenario: Any, image: str, login: Registry | None, client: str) -> Callable[[], dict[str, Any]]:
+    """Deploy a stack of one task on node2, which has never pulled its image; return how to look at that."""
+    name = f"later-{client}"
+    service = {
+        "image": image,
+        "entrypoint": ["sh", "-c", "exec sleep 600"],
+        "healthcheck": {"disable": True},
+        "deploy": {"placement": {"constraints": ["node.hostname == node2"]}, "restart_policy": {"condition": "none"}},
+    }
+    api = scenario.engine("node1").api
+    compose = json.dumps({"version": "3.8", "services": {"one": service}})
+    endpoint = scenario.endpoint("node1")
+    deploy(api, endpoint, Deployment(name, compose, Path(), login=login), client)
+
+    def task() -> dict[str, Any]:
+        found = api.tasks({"service": f"{name}_one"})
+        return found[0] if found and found[0]["Status"]["State"] in ("running", "rejected", "failed") else {}
+
+    return task
+
+
+@pytest.mark.parametrize(("client", "is_known"), [("controller", True), ("manager", True), ("manager", False)])
+def test_a_node_pulls_later_on_with_the_login_that_came_with_the_deploy(
+    scenario: Any, own: Registry, client: str, is_known: bool, eventually: Callable[[Callable[[], Any], float], Any]
+) -> None:
+    if client == "controller" and not shutil.which("docker"):
+        pytest.skip("there is no Docker client on this computer")
+    image = f"{own.address}/{WEB.split(':')[0]}:1"
+    task = deploy_one(scenario, image, own if is_known else None, client)
+    try:
+        status = eventually(task, 120)["Status"]
+        assert status["State"] == ("running" if is_known else "rejected"), status
+    finally:
+        scenario.engine("node1").services.get(f"later-{client}_one").remove()
+        with suppress(docker.errors.NotFound):
+            scenario.engine("node2").api.remove_image(image, force=True)
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_the_login_is_in_no_file_of_a_node(scenario: Any, own: Registry, node: str) -> None:
+    left = scenario.inside(node).run("grep -rlsF %s /etc /root /home /run /tmp /var/lib/docker", PASSWORD)
+    assert left.stdout == ""
 
 
 def test_the_report_does_not_call_it_open(scenario: Any) -> None:
