@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import docker.errors
+import docker.types
 import pytest
 
 from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry, push
@@ -101,6 +104,95 @@ def test_a_service_is_deployed_by_digest(scenario: Any) -> None:
 
 def test_the_cluster_is_found_to_be_what_was_asked_for(scenario: Any) -> None:
     scenario.play("verify")
+
+
+# Pruning
+
+
+def push_junk(scenario: Any, name: str, content: bytes) -> str:
+    """Publish an image of one file from node1; return what it is called on the nodes."""
+    api = scenario.engine("node1").api
+    with io.BytesIO() as context:
+        with tarfile.open(fileobj=context, mode="w") as archive:
+            for file, text in {
+                "Dockerfile": b'FROM scratch\nCOPY file /file\nCMD ["/file"]\n',
+                "file": content,
+            }.items():
+                entry = tarfile.TarInfo(file)
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text))
+        context.seek(0)
+        list(api.build(fileobj=context, custom_context=True, tag=f"{name}:1"))
+    push(api, Registry(REGISTRY), Image(name, IMAGES, "1", ""), "1", "node1")
+    return f"{REGISTRY}/{name}:1"
+
+
+@pytest.fixture(scope="module")
+def junk(scenario: Any) -> dict[str, str]:
+    """Two images that the inventory does not name, 3 MB each, one of them for a service; and another name for web."""
+    used = push_junk(scenario, "junk/used", os.urandom(3_000_000))
+    unused = push_junk(scenario, "junk/unused", os.urandom(3_000_000))
+    manager = scenario.engine("node1")
+    manager.services.create(used, name="uses-junk", mode=docker.types.ServiceMode("replicated", 0))
+    name, _, tag = WEB.partition(":")
+    push(manager.api, Registry(REGISTRY), Image(name, IMAGES, tag, ""), "other", "node1")
+    return {"used": used, "unused": unused}
+
+
+def known(scenario: Any, reference: str) -> bool:
+    try:
+        scenario.engine("node2").api.inspect_distribution(reference, auth_config={})
+    except docker.errors.NotFound:
+        return False
+    return True
+
+
+def test_pruning_in_check_mode_lists_what_would_go(scenario: Any, junk: dict[str, str]) -> None:
+    output = scenario.play("registry_prune", "--check").output
+    assert "would be removed: junk/unused:1'\n" in output
+    assert known(scenario, junk["unused"])
+
+
+def test_pruning_removes_what_is_not_used_and_says_what_that_freed(scenario: Any, junk: dict[str, str]) -> None:
+    before = digest(scenario, "node2")
+    output = " ".join(scenario.play("registry_prune").output.split())
+    freed = re.search(r"removed: junk/unused:1; (\d+) MiB freed, (\d+) MiB are left", output)
+    assert freed, output
+    assert 2 <= int(freed[1]) <= 3  # of 3 MB, and nothing besides
+    assert not known(scenario, junk["unused"])
+    assert known(scenario, junk["used"])
+    assert digest(scenario, "node2") == before == digest(scenario, "node2", WEB.rpartition(":")[0] + ":other")
+
+
+@pytest.mark.parametrize("what", ["used", "web"])
+def test_what_pruning_left_can_be_pulled(scenario: Any, junk: dict[str, str], what: str) -> None:
+    reference = junk.get(what, f"{REGISTRY}/{WEB}")
+    engine = scenario.engine("node2")
+    name, _, tag = reference.rpartition(":")
+    for image in engine.images.list():
+        if what == "used" and any(name in text for text in image.attrs["RepoDigests"] or []):
+            engine.images.remove(image.id, force=True)
+    assert engine.images.pull(name, tag=tag, auth_config={}).id
+
+
+def test_pruning_again_leaves_the_registry_alone(scenario: Any, junk: dict[str, str]) -> None:
+    before = container(scenario)["Id"]
+    assert "removed: nothing" in scenario.play("registry_prune").output
+    assert container(scenario)["Id"] == before
+
+
+def test_what_was_removed_can_be_published_again(scenario: Any, junk: dict[str, str]) -> None:
+    push(scenario.engine("node1").api, Registry(REGISTRY), Image("junk/unused", IMAGES, "1", ""), "1", "node1")
+    name, _, tag = junk["unused"].rpartition(":")
+    assert scenario.engine("node2").images.pull(name, tag=tag, auth_config={}).id
+
+
+def test_an_interrupted_pruning_is_finished_by_the_next(scenario: Any, junk: dict[str, str]) -> None:
+    scenario.play_until("registry_prune", "removing 1 tags")
+    assert not scenario.running_tasks("node1", "registry_registry")
+    scenario.play("registry_prune")
+    assert known(scenario, junk["used"])
+    assert not known(scenario, junk["unused"])
 
 
 # A registry with a login
