@@ -188,11 +188,33 @@ def test_what_was_removed_can_be_published_again(scenario: Any, junk: dict[str, 
 
 
 def test_an_interrupted_pruning_is_finished_by_the_next(scenario: Any, junk: dict[str, str]) -> None:
-    scenario.play_until("registry_prune", "removing 1 tags")
+    scenario.play_until("registry_prune", "removing what nobody needs")
     assert not scenario.running_tasks("node1", "registry_registry")
     scenario.play("registry_prune")
     assert known(scenario, junk["used"])
     assert not known(scenario, junk["unused"])
+
+
+def test_a_node_that_was_drained_by_hand_is_left_out_until_it_is_back(
+    scenario: Any, eventually: Callable[[Callable[[], Any], float], Any]
+) -> None:
+    (entry,) = scenario.listed("node1")["node2"]
+    node, spec = scenario.engine("node1").nodes.get(entry["ID"]), entry["Spec"]
+    node.update({**spec, "Availability": "drain"})
+    reference = f"apiary/ingress:{content_tag(IMAGES / 'ingress')}"
+    images = scenario.engine("node2").images
+
+    def is_idle() -> bool:
+        return not scenario.engine("node2").containers.list()
+
+    assert eventually(is_idle, 120)
+    images.remove(images.get(reference).id, force=True)
+    scenario.play("images")
+    assert not images.get(reference).attrs["RepoDigests"]
+    node.reload()
+    node.update({**spec, "Availability": "active"})
+    scenario.play("images")
+    assert f"{REGISTRY}/apiary/ingress@" in images.get(reference).attrs["RepoDigests"][0]
 
 
 # A registry with a login

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.utils.display import Display
@@ -33,27 +33,24 @@ class ActionModule(ApiaryAction):
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "nothing is asked in check mode"}
         registry = Registry(params["registry"])
-        silent = _silent(params["nodes"], registry, params["timeout_seconds"])
-        if silent and params["proxied"]:
-            silent = _not_drained(params["docker"], params["nodes"], silent)
-        repaired = False
-        if silent and params["repair"]:
-            name = params["name"]
+        unserved = _drained(params["docker"], params["nodes"]) if params["proxied"] else []
+        nodes = [node for node in params["nodes"] if node["name"] not in unserved]
+        silent = _silent(nodes, registry, params["timeout_seconds"])
+        repaired = bool(silent and params["repair"])
+        if repaired:
             Display().display(
-                f"  {', '.join(sorted(silent))}: the registry does not answer there: starting its task anew, as docker "
-                "service update --force does"
+                f"  {', '.join(silent)}: the registry does not answer there: starting its task anew, as docker service "
+                "update --force does"
             )
             with connect(params["docker"]) as api:
-                start_anew(api, name, [SERVICE])
-            repaired = True
-            nodes = [node for node in params["nodes"] if node["name"] in silent]
-            silent = _silent(nodes, registry, params["timeout_seconds"])
+                start_anew(api, params["name"], [SERVICE])
+            silent = _silent([node for node in nodes if node["name"] in silent], registry, params["timeout_seconds"])
         if silent:
             lines = [f"the registry runs, but does not answer on every node as {registry.address}:"]
             lines += [f"- {name}: {said}" for name, said in silent.items()]
             lines.append(f"'docker service ps {params['name']}_{SERVICE}' and its logs may say why")
             raise ApiaryError("\n".join(lines))
-        return {"changed": repaired}
+        return {"changed": repaired, "unserved": unserved}
 
 
 def _silent(nodes: Sequence[Node], registry: Registry, timeout_seconds: float) -> dict[str, str]:
@@ -74,16 +71,15 @@ def _silent(nodes: Sequence[Node], registry: Registry, timeout_seconds: float) -
     return {name: said for name, said in on_all(nodes, ask).items() if said}
 
 
-def _not_drained(endpoint: Mapping[str, Any], nodes: Iterable[Node], silent: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the *silent* nodes that should have a proxy."""
+def _drained(endpoint: Mapping[str, Any], nodes: Sequence[Node]) -> list[str]:
+    """Return which of *nodes* are drained, whoever has drained them: they have no proxy."""
     with connect(endpoint) as api:
         drained = without_proxy(api.nodes())
+    if not drained:
+        return []
 
     def node_id(node: Node) -> str:
         with connect(node["docker"]) as api:
             return str(api.info()["Swarm"]["NodeID"])
 
-    ids = on_all([node for node in nodes if node["name"] in silent], node_id)
-    for name in sorted(name for name in silent if ids[name] in drained):
-        Display().display(f"  {name} is drained: it has no proxy, so the registry does not answer there")
-    return {name: said for name, said in silent.items() if ids[name] not in drained}
+    return [name for name, known_as in on_all(nodes, node_id).items() if known_as in drained]

@@ -62,11 +62,11 @@ class ActionModule(ApiaryAction):
             contents = _contents(engine, container)
             kept = needed(contents, params["registry"], [*params["keep"], *used_images(manager.services())])
             superfluous = unwanted(contents, _with_parts(engine, container, kept))
-            result: dict[str, Any] = {"changed": bool(superfluous), "removed": superfluous.tags}
+            result: dict[str, Any] = {"changed": bool(superfluous), "removed": superfluous.names}
             if self._task.diff and superfluous:
-                result["diff"] = {"prepared": "".join(f"remove {name}\n" for name in superfluous.tags)}
+                result["diff"] = {"prepared": "".join(f"remove {name}\n" for name in superfluous.names)}
             if superfluous and not self._task.check_mode:
-                Display().display(f"  removing {len(superfluous.tags)} tags; there is no registry meanwhile")
+                Display().display("  removing what nobody needs; there is no registry meanwhile")
                 with _stopped(manager, engine, params["name"], container):
                     before, after = _clean(engine, container, superfluous)
                 result |= {"bytes_before": before, "bytes_after": after}

@@ -76,8 +76,7 @@ class ActionModule(ApiaryAction):
         after = live.services
         if actions:
             with connect(params["docker"], timeout_seconds=300) as api:
-                images = {name: service["image"] for name, service in wanted.services.items()}
-                _refuse(missing_images(api, params["docker"], images))
+                _refuse(missing_images(api, params["docker"], _to_look_for(wanted, params["images"])))
                 result["deployed_at"] = api.info()["SystemTime"]
                 result["client"] = _deploy(api, params, wanted, live)
                 after = _finish(api, wanted, live)
@@ -114,6 +113,12 @@ def _read(api: Any, name: str) -> _Live:
     services = api.services()
     configs = api.configs(filters={"label": [f"{stack.RECORD_LABEL}={name}"]})
     return _Live(services, stack.services_of(services, name), stack.newest_record(configs), configs)
+
+
+def _to_look_for(wanted: _Wanted, published: Mapping[str, str]) -> dict[str, str]:
+    """Return the services' images that may be nowhere: a published one is, even if a drained manager has it not."""
+    images = {name: str(service["image"]) for name, service in wanted.services.items()}
+    return {name: image for name, image in images.items() if image not in published.values()}
 
 
 def _refuse(problems: Iterable[str]) -> None:

@@ -19,6 +19,8 @@ DATA = "/var/lib/registry"
 REPOSITORIES = f"{DATA}/docker/registry/v2/repositories"
 
 _TAG = re.compile(r"repositories/(?P<name>.+)/_manifests/tags/(?P<tag>[^/]+)/current/link")
+#: a registry that was full leaves these, and would for a week
+_UPLOAD = re.compile(r"repositories/(?P<name>.+)/_uploads/[^/]+")
 _MANIFEST = re.compile(r"repositories/(?P<name>.+)/_manifests/revisions/(?P<digest>[^/]+/[0-9a-f]+)/link")
 
 
@@ -28,18 +30,19 @@ class Contents:
 
     tags: dict[tuple[str, str], str] = field(default_factory=dict)
     manifests: set[tuple[str, str]] = field(default_factory=set)
+    #: repositories with uploads that have not come to an end
+    uploads: set[str] = field(default_factory=set)
 
     @property
     def repositories(self) -> set[str]:
-        return {name for name, _ in (*self.tags, *self.manifests)}
+        return {name for name, _ in (*self.tags, *self.manifests)} | self.uploads
 
 
 @dataclass(frozen=True)
 class Unwanted:
-    """What can be removed: names with their tags, and the directories that stand for it, below REPOSITORIES."""
+    """What can be removed, in words, and the directories below REPOSITORIES that it is."""
 
-    tags: list[str]
-    manifests: int
+    names: list[str]
     directories: list[str]
 
     def __bool__(self) -> bool:
@@ -56,6 +59,8 @@ def contents_of(archive: IO[bytes]) -> Contents:
                 found.tags[match["name"], match["tag"]] = link.read().decode().strip() if link else ""
             elif match := _MANIFEST.fullmatch(member.name):
                 found.manifests.add((match["name"], match["digest"].replace("/", ":")))
+            elif match := _UPLOAD.fullmatch(member.name):
+                found.uploads.add(match["name"])
     return found
 
 
@@ -95,7 +100,7 @@ def needed(contents: Contents, registry: str, images: Iterable[str]) -> set[str]
 
 
 def unwanted(contents: Contents, kept: Collection[str]) -> Unwanted:
-    """Return all but the digests *kept*, and the tags that lead to them."""
+    """Return all but the digests *kept* and the tags that lead to them; uploads end when the registry is stopped."""
     tags = sorted(key for key, digest in contents.tags.items() if digest not in kept)
     manifests = sorted(key for key in contents.manifests if key[1] not in kept)
     alive = {name for (name, _tag), digest in contents.tags.items() if digest in kept}
@@ -104,6 +109,8 @@ def unwanted(contents: Contents, kept: Collection[str]) -> Unwanted:
     directories = [
         *(f"{name}/_manifests/tags/{tag}" for name, tag in tags if name in alive),
         *(f"{name}/_manifests/revisions/{digest.replace(':', '/')}" for name, digest in manifests if name in alive),
+        *(f"{name}/_uploads" for name in sorted(contents.uploads & alive)),
         *(f"{name}/{part}" for name in empty for part in ("_manifests", "_layers", "_uploads")),
     ]
-    return Unwanted([f"{name}:{tag}" for name, tag in tags], len(manifests), directories)
+    uploads = [f"{name} (unfinished uploads)" for name in sorted(contents.uploads)]
+    return Unwanted([*(f"{name}:{tag}" for name, tag in tags), *uploads], directories)

@@ -63,11 +63,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-changed:
-  description: Whether the task of the registry was started anew.
-  returned: success
-  type: bool
-  sample: false
+unserved:
+  description: The names of nodes that were not asked, as they are drained and so have no proxy.
+  returned: success, except in check mode
+  type: list
+  elements: str
+  sample: []
 """
 
 from ansible.module_utils.basic import AnsibleModule

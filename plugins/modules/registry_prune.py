@@ -9,7 +9,8 @@ module: registry_prune
 short_description: Remove from the registry service what nobody needs
 description:
   - Removes the tags whose images are neither in O(keep) nor used by a service of the swarm, also by one that would be
-    rolled back; then what no tag leads to any more. A tag stays with its image, so C(latest) of a kept one does.
+    rolled back; then what no tag leads to any more, and what is left of uploads that were cut short. A tag stays with
+    its image, so C(latest) of a kept one does.
   - What is in the registry is read from its data. To remove something it is stopped, as what is pushed during a garbage
     collection may be half gone after it. Tasks that start meanwhile on a node that has their image do not notice.
 version_added: 0.1.0
@@ -59,7 +60,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: The tags that were removed, or would be.
+  description: The tags, and uploads, that were removed, or would be.
   returned: success
   type: list
   elements: str

@@ -52,13 +52,14 @@ def test_tags_and_manifests_are_read_from_the_registrys_own_files() -> None:
                 f"repositories/apiary/web/_manifests/tags/new/index/sha256/{'a' * 64}/link": digest("a"),
                 f"repositories/apiary/web/_manifests/revisions/sha256/{'b' * 64}/link": digest("b"),
                 f"repositories/apiary/web/_layers/sha256/{'e' * 64}/link": digest("e"),
+                "repositories/apiary/half/_uploads/0b5e": "",
             }.items():
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content.encode()))
         buffer.seek(0)
         found = contents_of(buffer)
-    assert found == Contents({("apiary/web", "new"): digest("b")}, {("apiary/web", digest("b"))})
+    assert found == Contents({("apiary/web", "new"): digest("b")}, {("apiary/web", digest("b"))}, {"apiary/half"})
 
 
 @pytest.mark.parametrize(
@@ -113,9 +114,19 @@ def test_an_image_that_is_used_is_needed_by_its_digest(image: str, expected: set
 )
 def test_what_leads_to_nothing_that_is_needed_goes(kept: str, tags: list[str], directories: list[str]) -> None:
     found = unwanted(CONTENTS, {digest(letter) for letter in kept})
-    assert found.tags == tags
+    assert found.names == tags
     assert found.directories == directories
     assert bool(found) == bool(directories)
+
+
+def test_uploads_that_were_cut_short_go() -> None:
+    contents = Contents({("apiary/web", "new"): digest("b")}, {("apiary/web", digest("b"))}, {"apiary/web", "ann/half"})
+    found = unwanted(contents, {digest("b")})
+    assert found.names == ["ann/half (unfinished uploads)", "apiary/web (unfinished uploads)"]
+    assert found.directories == [
+        "apiary/web/_uploads",
+        *(f"ann/half/{part}" for part in ("_manifests", "_layers", "_uploads")),
+    ]
 
 
 def test_a_rollback_would_need_its_image_too() -> None:
