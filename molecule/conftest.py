@@ -95,12 +95,22 @@ class Scenario:
         """The loopback address of a node, whose number ends its name."""
         return f"127.0.{self.range}.{100 + int(node.lstrip('abcdefghijklmnopqrstuvwxyz'))}"
 
+    def endpoint(self, node: str) -> dict[str, Any]:
+        """How a node's own engine is reached, as the variable machine_docker says it."""
+        client = STATE / CLUSTER / "client"
+        keys = {"ca_path": "ca.pem", "client_cert": "cert.pem", "client_key": "key.pem"}
+        return {
+            "docker_host": f"tcp://{self.entrypoint(node)}:2376",
+            "validate_certs": True,
+            **{option: str(client / name) for option, name in keys.items()},
+        }
+
     def engine(self, node: str, keys: bool = True) -> Engine:
         """A node's own engine, as everyone reaches it; without keys, as a stranger does."""
-        client = STATE / CLUSTER / "client"
-        pair = (str(client / "cert.pem"), str(client / "key.pem")) if keys else None
-        tls = docker.tls.TLSConfig(ca_cert=str(client / "ca.pem"), client_cert=pair, verify=True)
-        return Engine(f"tcp://{self.entrypoint(node)}:2376", tls)
+        endpoint = self.endpoint(node)
+        pair = (endpoint["client_cert"], endpoint["client_key"]) if keys else None
+        tls = docker.tls.TLSConfig(ca_cert=endpoint["ca_path"], client_cert=pair, verify=True)
+        return Engine(endpoint["docker_host"], tls)
 
     def membership(self, node: str) -> dict[str, Any]:
         """What a node's engine says of its swarm."""

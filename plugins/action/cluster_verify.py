@@ -51,6 +51,8 @@ class ActionModule(ApiaryAction):
 def look(params: Mapping[str, Any]) -> Seen:
     """Ask all engines, a manager, and the published ports."""
     hosts = _hosts(params)
+    document = compose.parse(params["compose"])
+    compose.name_images(document, params["images"])
     with ThreadPoolExecutor(_THREADS) as pool:
         engines = dict(
             zip(
@@ -62,7 +64,7 @@ def look(params: Mapping[str, Any]) -> Seen:
     what: dict[str, Any] = {
         "hosts": hosts,
         "engines": engines,
-        "document": compose.parse(params["compose"]),
+        "document": document,
         "timeout_seconds": params["timeout_seconds"],
         "strict": params["strict"],
     }

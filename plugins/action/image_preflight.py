@@ -11,6 +11,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.base_action import Ap
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.image_build import bootstrap_problem
 from ansible_collections.apiary.swarm.plugins.module_utils.image_cache import ImageCache, space_problem
+from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import registry_of
 from ansible_collections.apiary.swarm.plugins.module_utils.image_source import bases_of, images_of
 from ansible_collections.apiary.swarm.plugins.modules.image_preflight import ARGUMENT_SPEC
 
@@ -22,6 +23,10 @@ class ActionModule(ApiaryAction):
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         images = images_of(params)
+        names = {}
+        if params["registry"]:
+            registry = registry_of(params, images)
+            names = {image.reference: registry.references(image)[0] for image in images}
         cache = ImageCache(Path(params["cache_dir"]))
         problems = []
         if not all(cache.has(base.reference) for base in bases_of(images)):
@@ -30,4 +35,4 @@ class ActionModule(ApiaryAction):
             problems.append(space_problem(cache.directory))
         if any(problems):
             raise ApiaryError("the images cannot be made: " + "; ".join(filter(None, problems)))
-        return {"changed": False, "references": [image.reference for image in images]}
+        return {"changed": False, "references": [image.reference for image in images], "names": names}

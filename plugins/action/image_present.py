@@ -4,25 +4,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import Node, connect, on_all
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.image_build import TIMEOUT_SECONDS, load, present
 from ansible_collections.apiary.swarm.plugins.module_utils.image_cache import ImageCache
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import Base, Image, bases_of, images_of
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import (
+    Base,
+    Image,
+    bases_of,
+    entries_of,
+    images_of,
+)
 from ansible_collections.apiary.swarm.plugins.modules.image_present import ARGUMENT_SPEC
-
-#: engines at work at once: what loading takes is their time, not the controller's
-_THREADS = 16
-
-Node = Mapping[str, Any]
 
 
 class ActionModule(ApiaryAction):
@@ -47,7 +47,12 @@ class ActionModule(ApiaryAction):
                     f"neither {', '.join(lacking)} nor {cache.directory} has {', '.join(missing)}: "
                     "run playbooks/images.yml, which builds what is missing"
                 )
-        result: dict[str, Any] = {"changed": any(loaded.values()), "loaded": loaded, "missing": missing}
+        result: dict[str, Any] = {
+            "changed": any(loaded.values()),
+            "loaded": loaded,
+            "missing": missing,
+            "missing_images": entries_of(params, missing),
+        }
         if self._task.diff and result["changed"]:
             result["diff"] = {
                 "before": _listed(wanted, have),
@@ -67,20 +72,7 @@ class ActionModule(ApiaryAction):
                     raise
                 return set()  # before the first run there is no engine yet
 
-        return _on_all(nodes, ask)
-
-
-def _on_all(nodes: Sequence[Node], work: Callable[[Node], Any]) -> dict[str, Any]:
-    """Do *work* with all nodes at once; ApiaryError with all that went wrong."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        futures = {node["name"]: pool.submit(work, node) for node in nodes}
-    errors = [f"{name}: {error}" for name, future in futures.items() if (error := future.exception())]
-    for future in futures.values():
-        if (error := future.exception()) and not isinstance(error, ApiaryError):
-            raise error
-    if errors:
-        raise ApiaryError("\n".join(errors))
-    return {name: future.result() for name, future in futures.items()}
+        return on_all(nodes, ask)
 
 
 def _lacking(images: Sequence[Image], have: set[str]) -> list[Base | Image]:
@@ -125,7 +117,7 @@ def _load(
                 if load(api, item.reference, cache, node["name"], _base_reference(item))
             ]
 
-    return _on_all([node for node in nodes if to_load.get(node["name"])], load_into)
+    return on_all([node for node in nodes if to_load.get(node["name"])], load_into)
 
 
 def _listed(wanted: Sequence[str], on_nodes: Mapping[str, set[str]]) -> dict[str, list[str]]:

@@ -13,12 +13,12 @@ from typing import Any
 import docker.errors
 from ansible.utils.display import Display
 
-from ansible_collections.apiary.swarm.plugins.module_utils import compose, stack
+from ansible_collections.apiary.swarm.plugins.module_utils import compose, ingress, stack
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.compose_check import deployable
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
-from ansible_collections.apiary.swarm.plugins.module_utils.ingress import wanted_ports
+from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_client import Deployment, deploy
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_preflight import missing_images, wait_for_removal
 from ansible_collections.apiary.swarm.plugins.modules.stack_deploy import ARGUMENT_SPEC
@@ -69,15 +69,14 @@ class ActionModule(ApiaryAction):
         if actions and self._task.diff:
             result["diff"] = _diff(wanted, live, actions)
         if actions:
-            ports = [port.as_dict() for port in wanted_ports(wanted.document)]
+            ports = [port.as_dict() for port in ingress.wanted_ports(wanted.document)]
             _refuse(stack.port_conflicts(live.all_services, wanted.name, ports))
         if self._task.check_mode:
             return result
         after = live.services
         if actions:
             with connect(params["docker"], timeout_seconds=300) as api:
-                images = {name: service["image"] for name, service in wanted.services.items()}
-                _refuse(missing_images(api, params["docker"], images))
+                _refuse(missing_images(api, params["docker"], _to_look_for(wanted, params["images"])))
                 result["deployed_at"] = api.info()["SystemTime"]
                 result["client"] = _deploy(api, params, wanted, live)
                 after = _finish(api, wanted, live)
@@ -96,6 +95,8 @@ class ActionModule(ApiaryAction):
 def _wanted(params: Mapping[str, Any]) -> _Wanted:
     text = params["compose"]
     document = deployable(text, params["name"])
+    if compose.name_images(document, params["images"]):
+        text = ingress.to_text(document)
     files = tuple(compose.referenced_files(document))
     contents = {name: _content(Path(params["directory"]) / name) for name in files}
     return _Wanted(params["name"], text, document, files, stack.digest([document, contents]))
@@ -114,12 +115,20 @@ def _read(api: Any, name: str) -> _Live:
     return _Live(services, stack.services_of(services, name), stack.newest_record(configs), configs)
 
 
+def _to_look_for(wanted: _Wanted, published: Mapping[str, str]) -> dict[str, str]:
+    """Return the services' images that may be nowhere: a published one is, even if a drained manager has it not."""
+    images = {name: str(service["image"]) for name, service in wanted.services.items()}
+    return {name: image for name, image in images.items() if image not in published.values()}
+
+
 def _refuse(problems: Iterable[str]) -> None:
     if lines := list(problems):
         raise ApiaryError("nothing was deployed: " + "\n".join(lines))
 
 
 def _deploy(api: Any, params: Mapping[str, Any], wanted: _Wanted, live: _Live) -> str:
+    login = params["login"] or {}
+    is_login = bool(login.get("registry") and login.get("username"))
     deployment = Deployment(
         stack=wanted.name,
         compose=wanted.text,
@@ -128,6 +137,7 @@ def _deploy(api: Any, params: Mapping[str, Any], wanted: _Wanted, live: _Live) -
         prune=params["prune"],
         resolve_image=params["resolve_image"],
         registry_auth=params["registry_auth"],
+        login=Registry(login["registry"], login["username"], login["password"]) if is_login else None,
     )
     wait_for_removal(api, wanted.name)
     Display().display(f"  deploying {wanted.name}")

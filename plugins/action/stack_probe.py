@@ -60,7 +60,7 @@ class ActionModule(ApiaryAction):
                     f"  not every task of {', '.join(silent)} is reached through every node: starting its tasks anew, "
                     "as docker service update --force does"
                 )
-                _start_anew(api, params["name"], silent)
+                start_anew(api, params["name"], silent)
                 hearings = hear(api, params, entrypoints)
         if not all(hearing.is_done for hearing in hearings):
             raise _failure(params["name"], hearings, params["timeout_seconds"])
@@ -88,7 +88,7 @@ def hear(api: Any, params: Mapping[str, Any], entrypoints: Iterable[Entrypoint])
                 return list(hearings.values())
 
 
-def _start_anew(api: Any, name: str, short_names: Iterable[str]) -> None:
+def start_anew(api: Any, name: str, short_names: Iterable[str]) -> None:
     """Force an update of services, which enters their tasks into mesh and DNS anew, and wait until it is over."""
     for short_name in short_names:
         service = api.inspect_service(f"{name}_{short_name}")

@@ -32,6 +32,20 @@ options:
         description: The tag; empty means one that follows from the files, see P(apiary.swarm.image_tag#filter).
         type: str
         default: ""
+      args:
+        description: Build arguments, for C(ARG) lines of the Dockerfile. They count in the tag, and anybody who has the
+          image can read them.
+        type: dict
+        default: {}
+      repository:
+        description: The name in a registry, as in C(ann/get-started); empty means O(images[].name).
+        type: str
+        default: ""
+      tags:
+        description: Tags in a registry besides the image's own, such as C(latest). They move with every new build.
+        type: list
+        elements: str
+        default: []
   base:
     description: An image to build all on, the Dockerfiles' C(ARG BASE), instead of those made by C(bootstrap.sh); the
       engine that builds pulls it.
@@ -41,8 +55,30 @@ options:
     description: The Debian release that image bases are made of.
     type: str
     default: bookworm
+"""
+
+    #: used with C(extends_documentation_fragment: [apiary.swarm.images.cache])
+    CACHE = r"""
+options:
   cache_dir:
     description: Directory on the controller where archives of images are kept.
     type: path
     required: true
+"""
+
+    #: used with C(extends_documentation_fragment: [apiary.swarm.images.registry])
+    REGISTRY = r"""
+options:
+  registry:
+    description: The registry, as it stands before the names of images, such as C(127.0.0.1:5000) or C(docker.io).
+    type: str
+    required: true
+  username:
+    description: Name of the account that may write to it; empty where it wants no login.
+    type: str
+    default: ""
+  password:
+    description: Its password, or a token.
+    type: str
+    default: ""
 """

@@ -26,6 +26,10 @@ options:
     description: As O(apiary.swarm.image_present#module:debian_suite).
     type: str
     default: bookworm
+  args:
+    description: Build arguments, as in O(apiary.swarm.image_present#module:images).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -39,8 +43,9 @@ _value:
   sample: 4f9d0c1b2a3e
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
@@ -51,10 +56,12 @@ from ansible_collections.apiary.swarm.plugins.module_utils.image_source import (
 )
 
 
-def image_tag(context: str, base: str = "", debian_suite: str = DEBIAN_SUITE) -> str:
+def image_tag(
+    context: str, base: str = "", debian_suite: str = DEBIAN_SUITE, args: Mapping[str, Any] | None = None
+) -> str:
     """Return the tag of the image that is built from *context*."""
     try:
-        return content_tag(Path(context).expanduser(), base, debian_suite)
+        return content_tag(Path(context).expanduser(), base, debian_suite, args)
     except (ApiaryError, OSError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -162,6 +162,14 @@ def summary(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return services
 
 
+def name_images(document: Mapping[str, Any], names: Mapping[str, str]) -> bool:
+    """Put other names in the place of images in *document*, as *names* has them; say whether there were any."""
+    renamed = [service for service in document["services"].values() if service["image"] in names]
+    for service in renamed:
+        service["image"] = names[service["image"]]
+    return bool(renamed)
+
+
 def referenced_files(document: Mapping[str, Any]) -> list[str]:
     """Return the files whose content the client puts into the stack: configs, secrets and env_file, as written."""
     files = {

@@ -185,13 +185,15 @@ def _judge_service(
     failing = _failing_tasks(service, failed, failures)
     if reason:
         verdict.state, verdict.reason = State.FAILED, reason
-        verdict.failing = _latest(task for task in tasks if _failed(task) and _created(task) >= context.since)
+        # An update fails by tasks that end well, too: a server that is stopped as unhealthy may do that.
+        ended = [*(task for task in tasks if _failed(task)), *_complete(tasks)]
+        verdict.failing = _latest(task for task in ended if _created(task) >= context.since)
     elif _is_converged(verdict, service):
         verdict.state = State.CONVERGED
     elif failing:
         verdict.state, verdict.failing = State.FAILED, _latest(failing)
         verdict.reason = "a node has not got its image" if _without_image(failing) else "its tasks keep failing"
-    elif not verdict.is_job and _ended_well(current) and _publishes(service) and _restart(service) != "any":
+    elif update_state(service) != "updating" and _ends(verdict, service, current):
         verdict.state, verdict.failing = State.FAILED, _latest(_ended_well(current))
         verdict.reason = (
             "its command ended with exit code 0, though a service that publishes ports should go on running"
@@ -207,6 +209,12 @@ def _is_converged(verdict: ServiceVerdict, service: Object) -> bool:
     if verdict.is_job:
         return verdict.completed >= verdict.wanted and verdict.running == 0
     return verdict.running <= verdict.wanted <= verdict.running + verdict.completed and verdict.settled
+
+
+def _ends(verdict: ServiceVerdict, service: Object, current: Sequence[Object]) -> bool:
+    """Return whether tasks ended well that should not have, and will not be started again."""
+    may_end = verdict.is_job or not _publishes(service) or _restart(service) == "any"
+    return not may_end and bool(_ended_well(current))
 
 
 def _wanted(service: Object, tasks: Sequence[Object], nodes: Sequence[Object]) -> int:

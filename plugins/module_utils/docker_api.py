@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,6 +40,22 @@ ENDPOINT_SPEC: dict[str, Any] = {
     "client_cert": {"type": "path"},
     "client_key": {"type": "path"},
 }
+
+#: the same for several nodes: each one's name in messages and results, and its endpoint
+NODES_SPEC: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "required": True,
+    "options": {
+        "name": {"type": "str", "required": True},
+        "docker": {"type": "dict", "required": True, "options": ENDPOINT_SPEC},
+    },
+}
+
+Node = Mapping[str, Any]
+
+#: engines at work at once: what they do takes their time, not the controller's
+_THREADS = 16
 
 
 def tls_config(endpoint: Mapping[str, Any]) -> Any:
@@ -91,3 +108,16 @@ def connect(endpoint: Mapping[str, Any], timeout_seconds: int = 60) -> Iterator[
     finally:
         if client is not None:
             client.close()
+
+
+def on_all(nodes: Sequence[Node], work: Callable[[Node], Any]) -> dict[str, Any]:
+    """Do *work* with all nodes at once, and return what it gave, by name; ApiaryError with all that went wrong."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        futures = {node["name"]: pool.submit(work, node) for node in nodes}
+    errors = [f"{name}: {error}" for name, future in futures.items() if (error := future.exception())]
+    for future in futures.values():
+        if (error := future.exception()) and not isinstance(error, ApiaryError):
+            raise error
+    if errors:
+        raise ApiaryError("\n".join(errors))
+    return {name: future.result() for name, future in futures.items()}

@@ -69,7 +69,7 @@ def build(api: Any, image: Image, cache: ImageCache, node: str) -> bool:
             _build_on(api, image, node)
         known = image_archive.diff_ids(cache.path(image.our_base_reference)) if image.our_base_reference else []
         exported = output.with_name("exported.tar")
-        with exported.open("wb") as file, _broken_stream(f"exporting {image.reference} from {node}"):
+        with exported.open("wb") as file, broken_stream(f"exporting {image.reference} from {node}"):
             for chunk in api.get_image(image.reference):
                 file.write(chunk)
         try:
@@ -120,7 +120,7 @@ def _layers_on(api: Any, reference: str) -> list[str]:
 
 
 def _load(api: Any, archive: IO[bytes], reference: str, node: str) -> None:
-    with _broken_stream(f"loading {reference} into {node}"):
+    with broken_stream(f"loading {reference} into {node}"):
         messages = list(api.load_image(archive, quiet=True))
     for message in messages:
         if problem := message.get("error") or message.get("message"):
@@ -137,16 +137,15 @@ def _wants_all_layers(api: Any) -> bool:
 
 
 def _build_on(api: Any, image: Image, node: str) -> None:
-    arguments = {"BASE": image.base_reference} if image.base_reference else {}
     lines: deque[str] = deque(maxlen=_LAST_LINES)
     doing = f"building {image.reference} from {image.context} on {node}"
-    with tempfile.TemporaryFile() as context, _broken_stream(doing):
+    with tempfile.TemporaryFile() as context, broken_stream(doing):
         write_context(image.context, context)
         for message in api.build(
             fileobj=context,
             custom_context=True,
             tag=image.reference,
-            buildargs=arguments,
+            buildargs=image.build_arguments,
             rm=True,
             forcerm=True,
             decode=True,
@@ -159,7 +158,8 @@ def _build_on(api: Any, image: Image, node: str) -> None:
 
 
 @contextmanager
-def _broken_stream(doing: str) -> Iterator[None]:
+def broken_stream(doing: str) -> Iterator[None]:
+    """Make an ApiaryError of a connection that breaks while the engine's answer is read."""
     try:
         yield
     except urllib3.exceptions.HTTPError as error:  # the SDK passes them on as they are while it reads a stream

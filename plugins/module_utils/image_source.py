@@ -7,8 +7,8 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,8 +19,8 @@ from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryE
 BASE_NAME = "apiary/base"
 DEBIAN_SUITE = "bookworm"
 
-#: options that the image plugins share
-IMAGES_SPEC: dict[str, Any] = {
+#: options that say what the images are
+IMAGE_LIST_SPEC: dict[str, Any] = {
     "images": {
         "type": "list",
         "elements": "dict",
@@ -29,19 +29,26 @@ IMAGES_SPEC: dict[str, Any] = {
             "name": {"type": "str", "required": True},
             "context": {"type": "path", "required": True},
             "tag": {"type": "str", "default": ""},
+            "args": {"type": "dict", "default": {}},
+            "repository": {"type": "str", "default": ""},
+            "tags": {"type": "list", "elements": "str", "default": []},
         },
     },
     "base": {"type": "str", "default": ""},
     "debian_suite": {"type": "str", "default": DEBIAN_SUITE},
-    "cache_dir": {"type": "path", "required": True},
 }
+#: options that the image plugins share
+IMAGES_SPEC: dict[str, Any] = {**IMAGE_LIST_SPEC, "cache_dir": {"type": "path", "required": True}}
 
 # Part of every tag: raised when the code makes other images from the same files.
 _FORMAT = "1"
 _BASE_DIRECTORY, _SCRIPT, _PACKAGES = "base", "bootstrap.sh", "packages"
 # The grammar of github.com/distribution/reference, without a registry's port
-_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*")
+NAME = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: the build argument that names what an image is built on
+_BASE_ARGUMENT = "BASE"
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,11 @@ class Image:
     tag: str
     base: Base | str
     """Ours, the reference of another, or empty for the Dockerfile's own."""
+    args: Mapping[str, str] = field(default_factory=dict)
+    repository: str = ""
+    """Its name in a registry, where that is another one."""
+    tags: tuple[str, ...] = ()
+    """Its tags in a registry besides its own."""
 
     @property
     def reference(self) -> str:
@@ -91,6 +103,10 @@ class Image:
     def our_base_reference(self) -> str:
         """The reference of the base whose archive is in the cache; empty if the base is not one of ours."""
         return self.base.reference if isinstance(self.base, Base) else ""
+
+    @property
+    def build_arguments(self) -> dict[str, str]:
+        return {**self.args, **({_BASE_ARGUMENT: self.base_reference} if self.base_reference else {})}
 
 
 def context_files(context: Path) -> list[str]:
@@ -123,14 +139,16 @@ def write_context(context: Path, output: IO[bytes]) -> None:
     output.seek(0)
 
 
-def content_tag(context: Path, base: str = "", debian_suite: str = DEBIAN_SUITE) -> str:
+def content_tag(
+    context: Path, base: str = "", debian_suite: str = DEBIAN_SUITE, args: Mapping[str, Any] | None = None
+) -> str:
     """Return the tag of the image built from *context*: the same files on the same base have the same tag.
 
-    Times and owners do not count, names, contents and execute permissions do.
+    Times and owners do not count, names, contents, execute permissions and build arguments do.
     """
     built_on = _base_of(context, base, debian_suite)
     _require_dockerfile(context)
-    return _tag(context, built_on)
+    return _tag(context, built_on, _arguments(args or {}, str(context)))
 
 
 def images_of(params: Mapping[str, Any]) -> list[Image]:
@@ -138,21 +156,37 @@ def images_of(params: Mapping[str, Any]) -> list[Image]:
     images = []
     for entry in params["images"]:
         context = Path(entry["context"])
-        if not _NAME.fullmatch(entry["name"]):
+        if not NAME.fullmatch(entry["name"]):
             raise ApiaryError(
                 f"image_list: {entry['name']!r} is no image name: lower case letters and digits, with one of . _ - / "
                 "between them, without a tag (that is the entry's 'tag'); for example apiary/web"
             )
-        if entry["tag"] and not _TAG.fullmatch(entry["tag"]):
+        for tag in filter(None, [entry["tag"], *entry["tags"]]):
+            if not _TAG.fullmatch(tag):
+                raise ApiaryError(
+                    f"image_list: {tag!r}, a tag of {entry['name']}, is none: up to 128 letters, digits, '_', '.' and "
+                    "'-', the first no '.' or '-'"
+                )
+        if entry["repository"] and not NAME.fullmatch(entry["repository"]):
             raise ApiaryError(
-                f"image_list: {entry['tag']!r}, the tag of {entry['name']}, is none: up to 128 letters, digits, "
-                "'_', '.' and '-'"
+                f"image_list: {entry['repository']!r}, the repository of {entry['name']}, is none: its name in the "
+                "registry, without the registry (that is image_registry) and without a tag; for example ann/get-started"
             )
         _require_dockerfile(context, f"image_list: {entry['name']}: ")
         base = _base_of(context, params["base"], params["debian_suite"])
-        images.append(Image(entry["name"], context, entry["tag"] or _tag(context, base), base))
+        args = _arguments(entry["args"], f"image_list: {entry['name']}")
+        tag = entry["tag"] or _tag(context, base, args)
+        tags = tuple(dict.fromkeys(other for other in entry["tags"] if other != tag))
+        images.append(Image(entry["name"], context, tag, base, args, entry["repository"], tags))
     _refuse_duplicates(images)
     return images
+
+
+def entries_of(params: Mapping[str, Any], references: Collection[str]) -> list[Mapping[str, Any]]:
+    """Return the entries of the option ``images`` that *references* are the images of."""
+    return [
+        entry for entry, image in zip(params["images"], images_of(params), strict=True) if image.reference in references
+    ]
 
 
 def bases_of(images: Sequence[Image]) -> list[Base]:
@@ -162,6 +196,23 @@ def bases_of(images: Sequence[Image]) -> list[Base]:
 
 def _is_content(path: Path) -> bool:
     return path.is_symlink() or path.is_file()
+
+
+def _arguments(args: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Return build arguments as the engine takes them."""
+    for name, value in args.items():
+        if not _ARGUMENT.fullmatch(str(name)) or not isinstance(value, str | int | float):
+            raise ApiaryError(
+                f"{where}: args has {name!r}: {value!r}; a build argument is the name of an ARG in the Dockerfile, "
+                "with a text or a number"
+            )
+    if _BASE_ARGUMENT in args:
+        raise ApiaryError(f"{where}: args has {_BASE_ARGUMENT}, which Apiary sets: image_base is for another one")
+    return {str(name): _argument(value) for name, value in sorted(args.items())}
+
+
+def _argument(value: str | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _refuse_duplicates(images: Sequence[Image]) -> None:
@@ -203,8 +254,9 @@ def _base_of(context: Path, base: str, debian_suite: str) -> Base | str:
     return Base(shared, debian_suite) if (shared / _SCRIPT).is_file() else ""
 
 
-def _tag(context: Path, base: Base | str) -> str:
-    return _digest([_FORMAT, base.tag if isinstance(base, Base) else base, *_described(context)])
+def _tag(context: Path, base: Base | str, args: Mapping[str, str]) -> str:
+    given = [part for item in sorted(args.items()) for part in item]
+    return _digest([_FORMAT, base.tag if isinstance(base, Base) else base, *_described(context), *given])
 
 
 def _described(context: Path) -> list[str]:

@@ -38,10 +38,16 @@ def _wanted(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> s
     return "job"
 
 
+#: on a service whose ports are for the nodes, each on its own 127.0.0.1, and not for people
+INSIDE_LABEL = "apiary.inside"
+
+
 def _urls(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], entrypoints: Mapping[str, str]) -> list[str]:
     # A drained node has no proxy; it does have the routing mesh.
     drained = {node["Description"]["Hostname"] for node in nodes if node["Spec"]["Availability"] == "drain"}
     closed = drained if is_proxied(service) else set()
+    if INSIDE_LABEL in (service["Spec"].get("Labels") or {}):
+        return [f"127.0.0.1:{port.published} on each node" for port in live_ports(service["Spec"]["Name"], service)]
     return [
         f"http://{address}:{port.published}"
         for port in live_ports(service["Spec"]["Name"], service)

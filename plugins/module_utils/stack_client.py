@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import docker.errors
+from ansible import constants
 
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry
 
 _TIMEOUT_SECONDS = 300
 #: all that the client sees of the user's environment: DOCKER_HOST, DOCKER_CONTEXT and proxies must not leak in
@@ -60,13 +63,15 @@ class Deployment:
     prune: bool = True
     resolve_image: str = "never"
     registry_auth: bool = False
+    #: whose login the swarm is to keep with the services, for nodes that will have to pull their images
+    login: Registry | None = None
 
     def arguments(self, compose_path: str, client_version: str) -> list[str]:
         major = re.match(r"\d+", client_version)
         return [
             *("stack", "deploy", "--compose-file", compose_path, "--resolve-image", self.resolve_image),
             *(["--prune"] if self.prune else []),
-            *(["--with-registry-auth"] if self.registry_auth else []),
+            *(["--with-registry-auth"] if self.registry_auth or self.login else []),
             *(["--detach=true"] if major and int(major[0]) >= _FIRST_WITH_DETACH else []),
             self.stack,
         ]
@@ -106,11 +111,37 @@ def connection_arguments(endpoint: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
+#: what a client asks for a login, in the place of a file with logins: its environment has it, and is gone when it ends
+_HELPER = """\
+#!/bin/sh
+read -r server
+[ "$1" = get ] && [ "$server" = "$APIARY_LOGIN_SERVER" ] || { echo "credentials not found in native keychain"; exit 1; }
+printf '%s' "$APIARY_LOGIN"
+"""
+
+
+def login_files() -> dict[str, tuple[str, int]]:
+    """Return the files of a client's configuration that has it ask our helper: content and mode, by name."""
+    return {"config.json": ('{"credsStore": "apiary"}', 0o600), "docker-credential-apiary": (_HELPER, 0o700)}
+
+
+def login_environment(login: Registry) -> dict[str, str]:
+    """Return what that helper answers from."""
+    told = {"ServerURL": login.server, "Username": login.username, "Secret": login.password}
+    return {"APIARY_LOGIN_SERVER": login.server, "APIARY_LOGIN": json.dumps(told)}
+
+
 def _deploy_from_controller(api: Any, binary: str, endpoint: Mapping[str, Any], deployment: Deployment) -> None:
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    with tempfile.TemporaryDirectory(prefix="apiary-") as empty_config:
-        if not deployment.registry_auth:
-            environment["DOCKER_CONFIG"] = empty_config
+    # not in /tmp, where running a program may be forbidden
+    with tempfile.TemporaryDirectory(prefix="apiary-", dir=constants.DEFAULT_LOCAL_TMP) as config:
+        if deployment.login:
+            for name, (content, mode) in login_files().items():
+                (Path(config) / name).write_text(content)
+                (Path(config) / name).chmod(mode)
+            environment |= login_environment(deployment.login) | {"PATH": f"{config}:{environment['PATH']}"}
+        if deployment.login or not deployment.registry_auth:
+            environment["DOCKER_CONFIG"] = config
         elif "DOCKER_CONFIG" in os.environ:
             environment["DOCKER_CONFIG"] = os.environ["DOCKER_CONFIG"]
         version = _run([binary, "--version"], environment).stdout
@@ -168,9 +199,9 @@ def _deploy_on_manager(api: Any, host: str, deployment: Deployment) -> None:
     name = f"apiary-stack-client-{deployment.stack}"
     _remove_client(api, name)  # an interrupted run may have left it
     try:
-        _create_client(api, name, command)
+        _create_client(api, name, command, deployment.login)
         api.put_archive(name, "/", project)
-        api.start(name)
+        _start_client(api, name, deployment.login)
         status = api.wait(name, timeout=_TIMEOUT_SECONDS)["StatusCode"]
         output = api.logs(name).decode(errors="replace")
     except docker.errors.APIError as error:
@@ -190,12 +221,21 @@ _COMPOSE_PATH = f"{_PROJECT}/docker-compose.yml"
 _LINKS = ("bin", "lib", "lib32", "lib64", "opt", "sbin", "usr")
 
 
-def _create_client(api: Any, name: str, command: list[str]) -> None:
+#: an engine keeps the environment that a container is made with, and not what the container reads
+_WITH_LOGIN = ["sh", "-c", 'IFS= read -r APIARY_LOGIN && export APIARY_LOGIN && exec "$@"', "sh"]
+
+
+def _create_client(api: Any, name: str, command: list[str], login: Registry | None) -> None:
     """Make, but do not start, a container in which the manager's own programs run.
 
     Its image, *name* too, holds links into the manager's root, mounted read-only: no image of the user's is needed, and
     none is expected to have a shell.
     """
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    environment = {"PATH": path, "HOME": _PROJECT}
+    if login:
+        command = [*_WITH_LOGIN, *command[:1], "--config", _PROJECT, *command[1:]]
+        environment |= {"PATH": f"{_PROJECT}:{path}", "APIARY_LOGIN_SERVER": login.server}
     api.import_image_from_data(_links_archive(), repository=name.lower())
     mounts = [
         docker.types.Mount("/host", "/", type="bind", read_only=True),
@@ -205,12 +245,25 @@ def _create_client(api: Any, name: str, command: list[str]) -> None:
         name.lower(),
         command,
         name=name,
-        environment={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": _PROJECT},
+        environment=environment,
+        stdin_open=bool(login),
         working_dir=_PROJECT,
         host_config=api.create_host_config(
             mounts=mounts, network_mode="none", log_config=docker.types.LogConfig(type="json-file")
         ),
     )
+
+
+def _start_client(api: Any, name: str, login: Registry | None) -> None:
+    """Start the container, and tell it the login once it listens."""
+    if not login:
+        api.start(name)
+        return
+    stream = api.attach_socket(name, params={"stdin": 1, "stream": 1})
+    api.start(name)
+    told = login_environment(login)["APIARY_LOGIN"]
+    getattr(stream, "_sock", stream).sendall(f"{told}\n".encode())
+    stream.close()
 
 
 def _remove_client(api: Any, name: str) -> None:
@@ -241,6 +294,10 @@ def _project_archive(deployment: Deployment) -> bytes:
             entry = tarfile.TarInfo(_COMPOSE_PATH.lstrip("/"))
             entry.size, entry.mode = len(compose), 0o600
             archive.addfile(entry, io.BytesIO(compose))
+            for name, (text, mode) in (login_files() if deployment.login else {}).items():
+                entry = tarfile.TarInfo(f"{_PROJECT[1:]}/{name}")
+                entry.size, entry.mode = len(text), mode
+                archive.addfile(entry, io.BytesIO(text.encode()))
             for name in deployment.files:
                 if Path(name).is_absolute() or ".." in Path(name).parts:
                     raise ApiaryError(

@@ -30,6 +30,10 @@ def describe(service: str, task: Mapping[str, Any], nodes: Mapping[str, str], fr
     if code is not None and status["State"] != "rejected" and f"({code})" not in error:
         lines[0] += f" (exit code {code})"
     lines += [f"remedy: {remedy}" for symptom, remedy in _REMEDIES.items() if symptom in error]
+    if status["State"] == "complete":
+        lines.append(
+            "remedy: it ended by itself, or was stopped as its health check fails: see command and healthcheck"
+        )
     logs = log_lines(framed_logs)
     return [*lines, *(["its last log lines:", *(f"  {line}" for line in logs)] if logs else [])]
 

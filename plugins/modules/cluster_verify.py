@@ -88,6 +88,10 @@ options:
     description: Text of the compose file that the stack is to run, as M(apiary.swarm.stack_render) returns it.
     type: str
     required: true
+  images:
+    description: What published images are called in their registry, by their names in O(compose).
+    type: dict
+    default: {}
   timeout_seconds:
     description: How long to ask the published ports at most.
     type: int
@@ -145,6 +149,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "availability": {"type": "dict", "default": {}},
     "stack": {"type": "str", "required": True},
     "compose": {"type": "str", "required": True},
+    "images": {"type": "dict", "default": {}},
     "timeout_seconds": {"type": "int", "default": 60},
     "strict": {"type": "bool", "default": False},
     "file": {"type": "path"},

@@ -29,6 +29,7 @@ attributes:
     description: A sound archive is left as it is; a damaged one is made again.
 extends_documentation_fragment:
   - apiary.swarm.images
+  - apiary.swarm.images.cache
   - apiary.swarm.endpoint
 """
 

@@ -9,6 +9,7 @@ module: image_preflight
 short_description: Check a list of images before anything is made
 description:
   - Checks names, tags and build contexts, and, where something has to be made, that the controller has what that needs.
+  - With O(registry), checks what the images would be called there.
 version_added: 0.1.0
 author:
   - The Apiary developers
@@ -27,6 +28,20 @@ attributes:
     description: Changes nothing.
 extends_documentation_fragment:
   - apiary.swarm.images
+  - apiary.swarm.images.cache
+options:
+  registry:
+    description: Where the images are to be published, as for M(apiary.swarm.image_publish); empty for nowhere.
+    type: str
+    default: ""
+  username:
+    description: Name of the account that may write to it; empty where it wants no login.
+    type: str
+    default: ""
+  password:
+    description: Its password, or a token.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -45,13 +60,19 @@ references:
   type: list
   elements: str
   sample: ["apiary/web:4f9d0c1b2a3e"]
+names:
+  description: What the images are called in the registry; empty without one.
+  returned: success
+  type: dict
+  sample: {"apiary/web:4f9d0c1b2a3e": "127.0.0.1:5000/apiary/web:4f9d0c1b2a3e"}
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import REGISTRY_SPEC
 from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC
 
-ARGUMENT_SPEC = IMAGES_SPEC
+ARGUMENT_SPEC = {**IMAGES_SPEC, **REGISTRY_SPEC, "registry": {"type": "str", "default": ""}}
 
 
 def main() -> None:

@@ -29,43 +29,9 @@ attributes:
     description: An image that is there is left as it is.
 extends_documentation_fragment:
   - apiary.swarm.images
+  - apiary.swarm.images.cache
+  - apiary.swarm.endpoint.nodes
 options:
-  nodes:
-    description: The nodes.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: The node's name in messages and results.
-        type: str
-        required: true
-      docker:
-        description: The endpoint of the node's engine, as in C(machine_docker).
-        type: dict
-        required: true
-        suboptions:
-          docker_host:
-            description: Address of the engine, C(tcp://…), C(ssh://…) or C(unix://…).
-            type: str
-            required: true
-          tls:
-            description: Whether to use TLS.
-            type: bool
-            default: false
-          validate_certs:
-            description: Whether to use TLS and to verify the engine's certificate.
-            type: bool
-            default: false
-          ca_path:
-            description: CA certificate of the engines.
-            type: path
-          client_cert:
-            description: Certificate of the client.
-            type: path
-          client_key:
-            description: Key of the client.
-            type: path
   missing_ok:
     description: Whether images that neither a node nor the cache has are returned instead of being an error.
     type: bool
@@ -97,24 +63,22 @@ missing:
   type: list
   elements: str
   sample: []
+missing_images:
+  description: The entries of O(images) that these are of.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import ENDPOINT_SPEC
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import NODES_SPEC
 from ansible_collections.apiary.swarm.plugins.module_utils.image_source import IMAGES_SPEC
 
 ARGUMENT_SPEC = {
     **IMAGES_SPEC,
-    "nodes": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "name": {"type": "str", "required": True},
-            "docker": {"type": "dict", "required": True, "options": ENDPOINT_SPEC},
-        },
-    },
+    "nodes": NODES_SPEC,
     "missing_ok": {"type": "bool", "default": False},
 }
 

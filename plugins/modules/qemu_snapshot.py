@@ -87,6 +87,19 @@ options:
             description: The tag; empty means one that follows from the files.
             type: str
             default: ""
+          args:
+            description: Build arguments.
+            type: dict
+            default: {}
+          repository:
+            description: The name in a registry, for M(apiary.swarm.image_publish) alone.
+            type: str
+            default: ""
+          tags:
+            description: Other tags in a registry, for M(apiary.swarm.image_publish) alone.
+            type: list
+            elements: str
+            default: []
       base:
         description: An image to build all on instead of those made by C(bootstrap.sh).
         type: str

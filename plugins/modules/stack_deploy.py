@@ -63,6 +63,30 @@ options:
       Whether the controller's registry logins are used and handed to the nodes, for images that need a login to pull.
     type: bool
     default: false
+  images:
+    description:
+      What to deploy instead of an image that the compose file names, such as the published one with its digest, as
+      M(apiary.swarm.image_publish) returns it.
+    type: dict
+    default: {}
+  login:
+    description:
+      A registry's login, which the swarm keeps, encrypted, with the services whose images are from there, so that nodes
+      can pull them later on. It goes to the client in its environment, and into no file.
+    type: dict
+    suboptions:
+      registry:
+        description: The registry, as for M(apiary.swarm.image_publish).
+        type: str
+        default: ""
+      username:
+        description: Name of the account; empty for no login.
+        type: str
+        default: ""
+      password:
+        description: Its password, or a token.
+        type: str
+        default: ""
   client:
     description:
       - Whose Docker client deploys. V(auto) takes the controller's, and the manager's where the controller has none
@@ -109,6 +133,7 @@ deployed_at:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import ENDPOINT_SPEC
+from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import REGISTRY_SPEC
 
 ARGUMENT_SPEC = {
     "docker": {"type": "dict", "required": True, "options": ENDPOINT_SPEC},
@@ -118,6 +143,8 @@ ARGUMENT_SPEC = {
     "prune": {"type": "bool", "default": True},
     "resolve_image": {"type": "str", "choices": ["always", "changed", "never"], "default": "never"},
     "registry_auth": {"type": "bool", "default": False},
+    "images": {"type": "dict", "default": {}},
+    "login": {"type": "dict", "options": {**REGISTRY_SPEC, "registry": {"type": "str", "default": ""}}},
     "client": {"type": "str", "choices": ["auto", "controller", "manager"], "default": "auto"},
 }
 

@@ -179,6 +179,16 @@ def test_summary_and_files() -> None:
     assert compose.referenced_files(parsed) == ["./c", "a.env"]
 
 
+def test_images_are_named_otherwise_where_they_have_another_name() -> None:
+    document: dict[str, Any] = {
+        "services": {"web": {"image": "a/web:1"}, "twin": {"image": "a/web:1"}, "redis": {"image": "redis"}}
+    }
+    assert compose.name_images(document, {"a/web:1": "r:5000/a/web:1@sha256:1", "a/old:1": "r:5000/a/old:1"})
+    images = [service["image"] for service in document["services"].values()]
+    assert images == ["r:5000/a/web:1@sha256:1", "r:5000/a/web:1@sha256:1", "redis"]
+    assert not compose.name_images(document, {"a/web:1": "x"})
+
+
 def test_the_project_s_template_is_the_tutorial_s_stack() -> None:
     from jinja2 import Environment
 

@@ -234,8 +234,9 @@ def test_failing_tasks_are_named_newest_first() -> None:
     assert [entry["CreatedAt"] for entry in verdict(REPLICATED, failed).failing] == [ago(42), ago(43), ago(44)]
 
 
-def test_after_a_rollback_the_tasks_of_the_undone_version_explain_it() -> None:
-    undone = task(REPLICATED, 1, "failed", spec=OLD)
+@pytest.mark.parametrize("state", ["failed", "complete"])
+def test_after_a_rollback_the_tasks_of_the_undone_version_explain_it(state: str) -> None:
+    undone = task(REPLICATED, 1, state, spec=OLD)
     assert verdict(service(update="rollback_completed"), [*BOTH, undone]).failing == [undone]
 
 
@@ -243,6 +244,12 @@ def test_after_a_rollback_the_tasks_of_the_undone_version_explain_it() -> None:
 def test_a_rollback_to_what_was_deployed_undid_somebody_else_s_update(deployed: dict[str, Any], state: State) -> None:
     rolled_back = service(update="rollback_completed")
     assert verdict(rolled_back, BOTH, deployed={"web": digest(deployed)}).state is state
+
+
+def test_a_task_that_ends_in_an_update_is_for_the_update_to_judge() -> None:
+    updating = service(restart="on-failure", ports=True, update="updating")
+    tasks = [task(updating, 1, "complete"), *(task(updating, slot, spec=OLD) for slot in (1, 2))]
+    assert verdict(updating, tasks).state is State.WAITING
 
 
 def test_a_service_that_was_removed_since_fails() -> None:

@@ -40,8 +40,9 @@ def images(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def entry(images: Path, **changes: str) -> dict[str, str]:
-    return {"name": "apiary/web", "context": str(images / "web"), "tag": ""} | changes
+def entry(images: Path, **changes: Any) -> dict[str, Any]:
+    given = {"name": "apiary/web", "context": str(images / "web"), "tag": "", "args": {}, "repository": "", "tags": []}
+    return given | changes
 
 
 def own_base(images: Path, packages: str = "haproxy\n") -> None:
@@ -50,7 +51,7 @@ def own_base(images: Path, packages: str = "haproxy\n") -> None:
     (images / "web/base/packages").write_text(packages)
 
 
-def params(*entries: dict[str, str], base: str = "") -> dict[str, Any]:
+def params(*entries: dict[str, Any], base: str = "") -> dict[str, Any]:
     return {"images": list(entries), "base": base, "debian_suite": "bookworm"}
 
 
@@ -103,6 +104,26 @@ def test_the_tag_depends_on_suite_and_foreign_base(images: Path) -> None:
         content_tag(images / "web", base="python:3.13-slim"),
     }
     assert len(tags) == 4
+
+
+def test_the_tag_depends_on_build_arguments_and_not_on_their_order(images: Path) -> None:
+    tags = {
+        content_tag(images / "web"),
+        content_tag(images / "web", args={"COLOUR": "red", "SIZE": 3}),
+        content_tag(images / "web", args={"COLOUR": "blue", "SIZE": 3}),
+    }
+    assert len(tags) == 3
+    assert content_tag(images / "web", args={"SIZE": "3", "COLOUR": "red"}) in tags
+
+
+def test_the_build_is_given_the_arguments_and_the_base(images: Path) -> None:
+    (image,) = images_of(params(entry(images, args={"SIZE": 3, "BRIGHT": True})))
+    assert image.build_arguments == {"SIZE": "3", "BRIGHT": "true", "BASE": image.base_reference}
+
+
+def test_the_own_tag_is_no_other_tag(images: Path) -> None:
+    (image,) = images_of(params(entry(images, tag="2.0", tags=["latest", "2.0", "latest"])))
+    assert image.tags == ("latest",)
 
 
 def test_an_image_without_our_base_beside_it_names_its_own(images: Path) -> None:
@@ -205,11 +226,18 @@ def test_a_given_tag_is_kept(images: Path) -> None:
         ({"name": "apiary/web:1"}, ["'apiary/web:1'", "'tag'"]),
         ({"name": "-web"}, ["'-web'"]),
         ({"tag": "a b"}, ["'a b'", "apiary/web"]),
+        ({"tags": ["latest", "part 2"]}, ["'part 2'", "apiary/web"]),
+        ({"tags": [".hidden"]}, ["'.hidden'"]),
+        ({"repository": "docker.io/Ann/web"}, ["'docker.io/Ann/web'", "apiary/web", "image_registry"]),
+        ({"repository": "ann/web:2"}, ["'ann/web:2'", "without a tag"]),
+        ({"args": {"HTTP PROXY": "x"}}, ["'HTTP PROXY'", "apiary/web"]),
+        ({"args": {"COLOUR": None}}, ["'COLOUR': None"]),
+        ({"args": {"BASE": "alpine"}}, ["BASE", "image_base"]),
         ({"context": "/nowhere/web"}, ["apiary/web", "/nowhere/web", "is no directory"]),
         ({"context": "/"}, ["apiary/web", "no Dockerfile"]),
     ],
 )
-def test_what_is_wrong_with_an_entry_is_named(images: Path, changes: dict[str, str], words: list[str]) -> None:
+def test_what_is_wrong_with_an_entry_is_named(images: Path, changes: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ApiaryError) as error:
         images_of(params(entry(images, **changes)))
     assert [word for word in words if word not in str(error.value)] == []

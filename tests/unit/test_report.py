@@ -51,6 +51,22 @@ def test_report_names_nodes_services_urls_and_the_lines_for_a_client() -> None:
     assert "export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/state/apiary/client" in lines
 
 
+def test_what_is_published_for_the_nodes_alone_is_not_shown_as_open() -> None:
+    service = {
+        "ID": "s1",
+        "Spec": {
+            "Name": "registry_registry",
+            "Labels": {"apiary.inside": "true"},
+            "Mode": {"Replicated": {"Replicas": 1}},
+            "TaskTemplate": {"ContainerSpec": {"Image": "apiary/registry:1"}},
+        },
+        "Endpoint": {"Ports": [{"Protocol": "tcp", "PublishedPort": 5000}]},
+    }
+    text = cluster_report("apiary", {"myvm1": "127.0.99.101"}, ENDPOINT, [node("myvm1", "manager")], [service], [])
+    assert "127.0.0.1:5000 on each node" in text
+    assert "http://" not in text
+
+
 def test_what_the_proxy_publishes_is_shown_at_the_service_behind_it() -> None:
     template = {"ContainerSpec": {"Image": "x"}}
     services = [

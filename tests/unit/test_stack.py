@@ -6,17 +6,22 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.apiary.swarm.plugins.module_utils import stack
+from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_client import (
     ClientError,
     Deployment,
     connection_arguments,
+    login_environment,
+    login_files,
 )
 from ansible_collections.apiary.swarm.plugins.module_utils.task_errors import describe, log_lines
 
@@ -169,6 +174,47 @@ def test_detach_is_asked_for_only_where_the_client_knows_it(version: str, has_de
     assert {"--prune", "--with-registry-auth", "never"} <= set(arguments)
 
 
+LOGIN = Registry("registry.example.com/team", "ann", 'sword"fish $HOME')
+
+
+@pytest.mark.parametrize(
+    ("verb", "server", "status", "answer"),
+    [
+        ("get", "registry.example.com", 0, {"Username": "ann", "Secret": 'sword"fish $HOME'}),
+        ("get", "https://index.docker.io/v1/", 1, None),
+        ("store", "registry.example.com", 1, None),
+        ("list", "", 1, None),
+    ],
+)
+def test_the_client_asks_our_helper_for_the_one_login_that_it_may_have(
+    tmp_path: Path, verb: str, server: str, status: int, answer: dict[str, str] | None
+) -> None:
+    for name, (content, mode) in login_files().items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(mode)
+    assert json.loads((tmp_path / "config.json").read_text()) == {"credsStore": "apiary"}
+    told = subprocess.run(
+        [tmp_path / "docker-credential-apiary", verb],
+        input=server,  # without a line's end, as the client says it
+        env={"PATH": "/usr/bin:/bin", **login_environment(LOGIN)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == status
+    if answer:
+        assert answer.items() <= json.loads(told.stdout).items()
+    else:
+        assert told.stdout == "credentials not found in native keychain\n"
+
+
+def test_a_login_is_in_no_file_and_on_no_command_line() -> None:
+    deployment = Deployment("shop", "", Path(), login=LOGIN)
+    written = [*deployment.arguments("-", "28.2"), *(content for content, _mode in login_files().values())]
+    assert [text for text in written if "sword" in text] == []
+    assert "--with-registry-auth" in written
+
+
 @pytest.mark.parametrize(
     ("output", "clash"),
     [
@@ -207,7 +253,12 @@ def test_logs_are_read_framed_and_bare(framed: bytes, expected: list[str]) -> No
         ),
         (
             {"State": "complete", "Message": "finished", "ContainerStatus": {"ExitCode": 0}},
-            ["web.2 on myvm1 complete: finished (exit code 0)", "its last log lines:", "  why"],
+            [
+                "web.2 on myvm1 complete: finished (exit code 0)",
+                "remedy: it ended by itself, or was stopped as its health check fails: see command and healthcheck",
+                "its last log lines:",
+                "  why",
+            ],
         ),
     ],
 )

@@ -46,14 +46,14 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tasks_are_started_anew_once_and_waited_for() -> None:
     manager = Manager("updating", "updating", "completed")
-    stack_probe._start_anew(manager, "shop", ["web"])
+    stack_probe.start_anew(manager, "shop", ["web"])
     assert manager.posted == [({"TaskTemplate": {"ForceUpdate": 3}}, 7)]
     assert manager.states == ["completed"]
 
 
 def test_a_repair_that_does_not_complete_is_an_error() -> None:
     with pytest.raises(ApiaryError, match="its update is paused"):
-        stack_probe._start_anew(Manager("updating", "paused"), "shop", ["web"])
+        stack_probe.start_anew(Manager("updating", "paused"), "shop", ["web"])
 
 
 HERE, DRAINED = Entrypoint("myvm1", "127.0.99.101"), Entrypoint("myvm2", "127.0.99.102")

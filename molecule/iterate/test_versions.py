@@ -1,0 +1,177 @@
+# Copyright: The Apiary developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is promised to who changes the application and deploys it again. The tests build on each other.
+
+All the while there is a load on both entrypoints, and none of its requests may be lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from ansible_collections.apiary.swarm.plugins.module_utils.image_source import content_tag
+from tests.clusters import Run
+from tests.load import Load
+
+NODES = ["node1", "node2"]
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+REGISTRY = "127.0.0.1:5000"
+
+
+class Sources:
+    """The images' directories as a user has them: to be edited."""
+
+    def __init__(self, directory: Path) -> None:
+        for name in ("base", "web", "ingress"):
+            shutil.copytree(PROJECT / "images" / name, directory / name)
+        self.directory = directory
+        self.web = directory / "web"
+
+    @property
+    def reference(self) -> str:
+        return f"apiary/web:{content_tag(self.web)}"
+
+    @property
+    def variables(self) -> str:
+        images = [{"name": f"apiary/{name}", "context": str(self.directory / name)} for name in ("web", "ingress")]
+        return json.dumps({"image_list": images, "web_image": self.reference})
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.web / name).read_text()
+        assert old in text
+        (self.web / name).write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    return Sources(tmp_path_factory.mktemp("sources") / "images")
+
+
+def urls(scenario: Any) -> list[str]:
+    return [f"http://{scenario.entrypoint(node)}:4000/" for node in NODES]
+
+
+@contextmanager
+def load(scenario: Any) -> Iterator[Load]:
+    """A load from which nothing is lost."""
+    with Load(urls(scenario)) as running:
+        yield running
+    assert running.answers > 20
+    assert running.lost == []
+
+
+def greetings(scenario: Any, times: int = 6) -> set[str]:
+    """What is said through every entrypoint."""
+    headers = {"Accept": "application/json"}
+    return {
+        requests.get(url, headers=headers, timeout=20).json()["greeting"]
+        for url in urls(scenario)
+        for _ in range(times)
+    }
+
+
+def specifications(scenario: Any) -> dict[str, Any]:
+    """The task template of every service."""
+    return {service.name: service.attrs["Spec"]["TaskTemplate"] for service in scenario.engine("node1").services.list()}
+
+
+def deploy(scenario: Any, sources: Sources, *arguments: str, succeeds: bool = True) -> Run:
+    run: Run = scenario.play("stack", "-e", sources.variables, *arguments, succeeds=succeeds)
+    return run
+
+
+def test_sources_that_were_not_edited_are_what_runs(scenario: Any, sources: Sources) -> None:
+    assert re.findall(r"changed=(\d+)", deploy(scenario, sources).output) == ["0", "0"]
+
+
+def test_an_edit_is_foretold(scenario: Any, sources: Sources) -> None:
+    sources.edit("app.py", 'GREETING = "Hello {name}!"', 'GREETING = "Good day {name}!"')
+    sources.edit("Dockerfile", "--interval=10s", "--interval=2s")  # known to be healthy, or not, that much sooner
+    output = deploy(scenario, sources, "--check", "--diff").output
+    assert f"push {REGISTRY}/{sources.reference}\n" in output
+    assert "update service web\n" in output
+    assert "service ingress" not in output
+    assert greetings(scenario) == {"Hello World!"}
+
+
+def test_an_edit_builds_publishes_and_updates_that_alone_and_loses_no_request(scenario: Any, sources: Sources) -> None:
+    before = specifications(scenario)
+    with load(scenario) as running:
+        output = deploy(scenario, sources).output
+    assert greetings(scenario) == {"Good day World!"}
+    assert re.findall(r"building (\S+) ", output) == [sources.reference]
+    assert re.findall(r"pushing (\S+)", output) == [f"{REGISTRY}/{sources.reference}"]
+    after = specifications(scenario)
+    assert {name for name in after if after[name] != before[name]} == {"getstartedlab_web"}
+    assert {container[:12] for container in scenario.running_tasks("node1")} <= set(running.heard)
+
+
+def test_all_tasks_of_the_new_version_run_from_one_digest(scenario: Any, sources: Sources) -> None:
+    image = specifications(scenario)["getstartedlab_web"]["ContainerSpec"]["Image"]
+    assert re.fullmatch(rf"{REGISTRY}/{sources.reference}@sha256:[0-9a-f]{{64}}", image)
+    found = {
+        scenario.engine(node).api.inspect_container(container)["Image"]
+        for container, node in scenario.running_tasks("node1").items()
+    }
+    assert len(found) == 1
+
+
+def test_a_number_touches_no_image(scenario: Any, sources: Sources) -> None:
+    before = set(scenario.running_tasks("node1"))
+    output = deploy(scenario, sources, "-e", "web_replicas=3").output
+    assert not re.search("building|pushing|pulling|loading", output)
+    assert before < set(scenario.running_tasks("node1"))
+
+
+BROKEN = {
+    "ends": ("server.py", "    visits.start_connecting()\n", '    sys.exit("the shelves are empty")\n'),
+    # nor is it given the two minutes that a slow computer needs
+    "is never healthy": (
+        "Dockerfile",
+        'start-period=120s --retries=3 CMD ["/app/healthcheck"]',
+        "retries=1 CMD exit 1",
+    ),
+}
+REASON = {
+    "ends": "failed: task: non-zero exit (1) its last log lines: the shelves are empty",
+    "is never healthy": "complete: finished (exit code 0) remedy: it ended by itself, or was stopped as its health",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_version_is_rolled_back_and_reported_and_the_old_one_goes_on(
+    scenario: Any, sources: Sources, broken: str, eventually: Callable[[Callable[[], Any], float], Any]
+) -> None:
+    file, old, new = BROKEN[broken]
+    sources.edit(file, old, new)
+    with load(scenario):
+        run = deploy(scenario, sources, "-e", "web_replicas=3", succeeds=False)
+
+        def rolled_back() -> bool:
+            service = scenario.engine("node1").services.get("getstartedlab_web")
+            return bool(service.attrs["UpdateStatus"]["State"] == "rollback_completed")
+
+        assert eventually(rolled_back, 120)
+    output = " ".join(run.output.split())
+    assert "the update was rolled back, so the version before runs" in output
+    assert REASON[broken] in output
+    assert greetings(scenario) == {"Good day World!"}
+    sources.edit(file, new, old)
+
+
+def test_taking_a_broken_edit_back_is_deployed_without_a_new_task(scenario: Any, sources: Sources) -> None:
+    before = set(scenario.running_tasks("node1"))
+    output = deploy(scenario, sources, "-e", "web_replicas=3").output
+    assert not re.search("building|pushing|pulling|loading", output)
+    assert set(scenario.running_tasks("node1")) == before
+    assert re.findall(r"changed=(\d+)", deploy(scenario, sources, "-e", "web_replicas=3").output) == ["0", "0"]
