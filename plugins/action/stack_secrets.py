@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Have a stack's secrets and configs in the swarm; see the module of the same name for its documentation.
 
-Contents are in variables of this plugin and in requests to the engine alone. Tasks that call it have no_log, which
-hides why one fails: the reason is shown from here.
+Contents are in variables of this plugin and in requests to the engine alone. Tasks that call it have no_log, with which
+Ansible before 2.19 hides why one fails: there the reason is shown from here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 
 import docker.errors
 from ansible import constants
+from ansible.release import __version__
 from ansible.utils.display import Display
+from packaging.version import Version
 
 from ansible_collections.apiary.swarm.plugins.module_utils import ingress
 from ansible_collections.apiary.swarm.plugins.module_utils import stack_secrets as versions
@@ -26,6 +28,8 @@ from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryE
 from ansible_collections.apiary.swarm.plugins.module_utils.project_files import find
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_secrets import Item, Source
 from ansible_collections.apiary.swarm.plugins.modules.stack_secrets import ARGUMENT_SPEC, RELATIONS
+
+_HIDES_REASONS = Version(__version__) < Version("2.19")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class ActionModule(ApiaryAction):
                 return {"changed": False}
             return self._have(params, listed, task_vars)
         except ApiaryError as error:
-            Display().display(f"  {error}", color=constants.COLOR_ERROR)
+            if _HIDES_REASONS:
+                Display().display(f"  {error}", color=constants.COLOR_ERROR)
             raise
 
     def _item(self, source: Source, task_vars: Mapping[str, Any]) -> Item:

@@ -122,7 +122,8 @@ def _entry_problems(kind: str, where: str, entry: Object) -> Iterator[str]:
             )
     elif isinstance(value, bool) or not isinstance(value, str | int):
         # what it is may be the secret itself
-        yield f"{where}: {given[0]} is a text, got a {type(value).__name__}: put it in quotes"
+        kind = "list or mapping" if isinstance(value, Mapping | list) else "number or boolean"
+        yield f"{where}: {given[0]} is a text, got a {kind}: put it in quotes"
 
 
 def checked(item: Item) -> Item:

@@ -57,7 +57,7 @@ CONFIGS = [{"name": "page", "value": "hello"}]
         ({"name": "a"}, ["stack_secrets: a", "has none"]),
         ({"name": "a", "value": None}, ["stack_secrets: a", "has none"]),
         ({"name": "a", "value": HIDDEN, "length": 3}, ["unknown key length"]),
-        ({"name": "a", "value": {HIDDEN: 1}}, ["value is a text", "got a dict", "quotes"]),
+        ({"name": "a", "value": {HIDDEN: 1}}, ["value is a text", "got a list or mapping", "quotes"]),
         ({"name": "a", "value": True}, ["value is a text", "quotes"]),
         ({"name": "a", "value": 1.5}, ["value is a text", "quotes"]),
         ({"name": "a", "generate": 4}, ["from 8 to 1024", "got 4"]),
