@@ -8,7 +8,7 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import docker.errors
 
@@ -26,7 +26,7 @@ def run(
     *,
     mounts: Sequence[Any] = (),
     binds: Mapping[str, str] | None = None,
-    files: bytes = b"",
+    files: bytes | IO[bytes] = b"",
     timeout_seconds: float = 60,
 ) -> tuple[int, str]:
     """Run *command* in a container *name*, which is removed afterwards; return its exit status and what it printed.

@@ -19,7 +19,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.swarm_hosts import ho
 
 #: on the one node that has the data of stacks, with the value "true"
 LABEL = "apiary.data"
-#: beside a directory: what it held before a restore, or is to hold after one
+#: beside a directory: what it held before a restore (and when that was), and what it is to hold after one
 BEFORE, RESTORED = ".before-restore", ".restored"
 
 _TIED = re.compile(rf"^\s*node\.(labels\.{re.escape(LABEL)}\s*==\s*true|hostname\s*==|id\s*==)")
@@ -134,7 +134,9 @@ MAKE = f"""\
 set -e
 while [ $# != 0 ]; do
   if [ ! -d "/data/$1" ]; then
-    if [ -e "/data/$1{BEFORE}" ]; then echo "$1{BEFORE} is there, and $1 is not"; exit 3; fi
+    for old in "/data/$1{BEFORE}"-*; do
+      if [ -e "$old" ]; then echo "$1{BEFORE} is there, and $1 is not"; exit 3; fi
+    done
     mkdir -p "/data/$1.making"
     chown "$2" "/data/$1.making"
     chmod 0700 "/data/$1.making"

@@ -158,7 +158,7 @@ def test_run_that_was_interrupted_is_finished_by_the_next(tmp_path: Path) -> Non
 
 
 def test_no_empty_directory_takes_the_place_of_data_that_a_restore_has_moved(tmp_path: Path) -> None:
-    (tmp_path / "db.before-restore").mkdir()
+    (tmp_path / "db.before-restore-20261125T172148Z").mkdir()
     result = make(tmp_path, "db", "999:999")
     assert result.returncode == stack_data.HALF_RESTORED
     assert not (tmp_path / "db").exists()
