@@ -100,7 +100,11 @@ class ActionModule(ApiaryAction):
         old = [
             {"kind": kind, "id": version["ID"], "name": version["Spec"]["Name"]}
             for kind, found in live.items.items()
-            for version in versions.superseded(versions.own(found, name), names.values(), listed)
+            for version in versions.superseded(
+                versions.own(found, name),
+                {key: version for (of_kind, key), version in names.items() if of_kind == kind},
+                [source for source in listed if source.kind == kind],
+            )
         ]
         text = ingress.to_text(versions.rewritten(document, names)) if names else params["compose"]
         return {"changed": bool(actions), "actions": actions, "compose": text, "superseded": old}

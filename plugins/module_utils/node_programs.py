@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
@@ -16,6 +17,8 @@ import docker.errors
 HOME = "/project"
 #: the container's own root has nothing but these, which lead to the node's files under /host
 _LINKS = ("bin", "lib", "lib32", "lib64", "opt", "sbin", "usr")
+_REMOVAL_SECONDS = 30
+_POLL_SECONDS = 0.3
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -67,8 +70,19 @@ def _create(api: Any, name: str, command: Sequence[str], mounts: Sequence[Any], 
 
 
 def _remove(api: Any, name: str) -> None:
-    with suppress(docker.errors.NotFound):
-        api.remove_container(name, force=True, v=True)
+    deadline = time.monotonic() + _REMOVAL_SECONDS
+    while True:
+        try:
+            api.remove_container(name, force=True, v=True)
+        except docker.errors.NotFound:
+            break
+        except docker.errors.APIError as error:
+            # A run that was interrupted may have begun to remove it.
+            if "already in progress" not in str(error.explanation) or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_SECONDS)
+        else:
+            break
     with suppress(docker.errors.NotFound):
         api.remove_image(name.lower())
 

@@ -218,20 +218,18 @@ def current(item: Item, live: Sequence[Object], stack: str, cluster_id: str) -> 
     return name if name in map(_name, versions) else ""
 
 
-def superseded(live: Sequence[Object], used: Iterable[str], listed: Iterable[Source]) -> list[Object]:
-    """Return our versions that are not *used* any more.
+def superseded(live: Sequence[Object], used: Mapping[str, str], listed: Iterable[Source]) -> list[Object]:
+    """Return our versions that are not *used* any more; that maps names to the names of their versions.
 
     A generated secret that is listed, and that no service wants at the moment, stays: nobody could make it again.
     """
-    kept = set(used)
-    seen: set[str] = set()
-    waiting = {source.name for source in listed if source.length}
+    waiting = {source.name for source in listed if source.length and source.name not in used}
     result = []
     for version in live:  # the newest first
         name = _labels(version)[NAME_LABEL]
-        if _name(version) in kept or (name in waiting - seen and GENERATED_LABEL in _labels(version)):
-            seen.add(name)
-        else:
+        if name in waiting and GENERATED_LABEL in _labels(version):
+            waiting.remove(name)
+        elif used.get(name) != _name(version):
             result.append(version)
     return result
 

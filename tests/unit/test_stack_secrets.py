@@ -138,15 +138,17 @@ def test_given_secret_is_the_one_with_its_content_also_if_that_is_older() -> Non
 @pytest.mark.parametrize(
     ("used", "listed", "expected"),
     [
-        (["shop_a-2"], ["a"], ["shop_a-1", "shop_g-1", "shop_g-2"]),
-        (["shop_a-1"], ["a"], ["shop_a-2", "shop_g-1", "shop_g-2"]),
-        ([], [], ["shop_a-2", "shop_a-1", "shop_g-2", "shop_g-1"]),
-        (["shop_a-2", "shop_g-2"], ["a", "g"], ["shop_a-1", "shop_g-1"]),
+        ({"a": "shop_a-2"}, ["a"], ["shop_a-1", "shop_g-1", "shop_g-2"]),
+        ({"a": "shop_a-1"}, ["a"], ["shop_a-2", "shop_g-1", "shop_g-2"]),
+        ({}, [], ["shop_a-2", "shop_a-1", "shop_g-2", "shop_g-1"]),
+        ({"a": "shop_a-2", "g": "shop_g-2"}, ["a", "g"], ["shop_a-1", "shop_g-1"]),
+        # rotated: the new one is not there yet
+        ({"a": "shop_a-2", "g": "shop_g-3"}, ["a", "g"], ["shop_a-1", "shop_g-1", "shop_g-2"]),
         # not wanted at the moment, and nobody could make it again
-        (["shop_a-2"], ["a", "g"], ["shop_a-1", "shop_g-1"]),
+        ({"a": "shop_a-2"}, ["a", "g"], ["shop_a-1", "shop_g-1"]),
     ],
 )
-def test_superseded_is_what_is_ours_and_not_used(used: list[str], listed: list[str], expected: list[str]) -> None:
+def test_superseded_is_what_is_ours_and_not_used(used: dict[str, str], listed: list[str], expected: list[str]) -> None:
     live = [version(name, number, name == "g", number) for name in ("a", "g") for number in ("1", "2")]
     live += [version("a", "9", stack="other"), {"ID": "x", "Spec": {"Name": "shop_a-by-hand", "Labels": None}}]
     entries = versions.sources(
@@ -309,6 +311,7 @@ def test_generated_secret_is_made_once_and_anew_when_it_is_asked_for(swarm: Fake
     rotated = run(secrets=generated, rotate=["password"])
     second, _ = names(rotated)
     assert second != first
+    assert [entry["name"] for entry in rotated["superseded"]] == [first]
     assert swarm.contents[second] != swarm.contents[first]
     assert names(run(secrets=generated))[0] == second
 
