@@ -22,6 +22,7 @@ import requests
 import testinfra.host
 from testinfra.backend.base import BaseBackend, CommandResult
 
+from ansible_collections.apiary.swarm.plugins.module_utils.container_exec import execute
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import Client
 from tests.clusters import engine, run_until
 
@@ -156,6 +157,25 @@ class Scenario:
             found.add(answer.json()["container_id"])
         return found
 
+    def counted(self, node: str, seconds: float = 60) -> int:
+        """The number of visits, as the web service counts one through a node, once it has found Redis."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            url = f"http://{self.entrypoint(node)}:4000/"
+            answer = requests.get(url, headers={"Accept": "application/json"}, timeout=20)
+            answer.raise_for_status()
+            if (visits := answer.json()["visits"]) is not None:
+                return int(visits)
+            time.sleep(0.5)
+        raise AssertionError(f"no visit was counted in {seconds} s")
+
+    def redis(self, node: str, *command: str) -> str:
+        """What Redis, which runs on a node, prints when it is asked there."""
+        (container,) = self.running_tasks(node, "getstartedlab_redis")
+        status, output = execute(self.engine(node).api, container, command)
+        assert status == 0, output
+        return output
+
     def play(self, playbook: str, *arguments: str, inventory: Path = INVENTORY, succeeds: bool = True) -> Run:
         """Run a playbook to its end: one of Apiary's by its name, others by their path."""
         result = subprocess.run(
@@ -171,9 +191,9 @@ class Scenario:
         assert (result.returncode == 0) == succeeds, result.stdout
         return Run(result.returncode, result.stdout)
 
-    def play_until(self, playbook: str, task: str) -> None:
+    def play_until(self, playbook: str, task: str, *arguments: str) -> None:
         """Run a playbook until a task whose name contains *task* has started, and kill all its processes there."""
-        run_until(command(playbook), os.environ, task, seconds=0.5)
+        run_until(command(playbook, *arguments), os.environ, task, seconds=0.5)
 
 
 @pytest.fixture(scope="session")

@@ -178,19 +178,32 @@ class Cluster:
         return str(self._any["provider"])
 
     @property
+    def stack(self) -> str:
+        return str(self._any["stack"])
+
+    @property
+    def services(self) -> Mapping[str, Any]:
+        """What the inventory's stack asks of each of its services."""
+        services: Mapping[str, Any] = self._any["services"]
+        return services
+
+    @property
     def service(self) -> str:
         """The name of the service that the swarm gives the stack's web."""
-        return f"{self._any['stack']}_web"
+        return f"{self.stack}_web"
 
     @property
     def replicas(self) -> int:
         """The number of tasks that the inventory asks of web."""
-        return int(self._any["services"]["web"]["replicas"])
+        return int(self.services["web"]["replicas"])
 
     @property
     def port(self) -> int:
         """The port that web publishes."""
-        return int(next(port["published"] for port in self._any["ports"] if port["service"] == "web"))
+        return self.port_of("web")
+
+    def port_of(self, service: str) -> int:
+        return int(next(port["published"] for port in self._any["ports"] if port["service"] == service))
 
     @contextmanager
     def api(self, machine: str) -> Iterator[Any]:
@@ -200,10 +213,15 @@ class Cluster:
 
     def web_containers(self) -> dict[str, str]:
         """The running web containers as the engines list them: ID to machine."""
+        return self.containers("web")
+
+    def containers(self, service: str) -> dict[str, str]:
+        """The running containers of a service of the stack as the engines list them: ID to machine."""
+        label = f"com.docker.swarm.service.name={self.stack}_{service}"
         found = {}
         for machine in self.machines:
             with self.api(machine) as api:
-                for container in api.containers(filters={"label": f"com.docker.swarm.service.name={self.service}"}):
+                for container in api.containers(filters={"label": label}):
                     found[container["Id"]] = machine
         return found
 
@@ -218,6 +236,14 @@ class Cluster:
         response.raise_for_status()
         answer: dict[str, Any] = response.json()
         return answer
+
+    def counted(self, machine: str, seconds: float = 120) -> int:
+        """The number of visits, as web counts one through a machine, once the task that is asked has found Redis."""
+        deadline = time.monotonic() + seconds
+        while (visits := self.answer(machine)["visits"]) is None:
+            assert time.monotonic() < deadline, f"no visit was counted in {seconds} s"
+            time.sleep(1)
+        return int(visits)
 
     def process(self, machine: str) -> int:
         """The process ID of a virtual machine."""

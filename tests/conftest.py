@@ -135,7 +135,8 @@ def virtualbox(outer_engine: None) -> Iterator[Cluster]:
             "docker_machine_virtualbox": {"no_vtx_check": True, "no_share": True},
             # boot2docker's kernel has IPVS, and this computer's, which the stand-ins' machines share, may not
             "image_list": [
-                {"name": f"apiary/{name}", "context": str(ROOT / "images" / name)} for name in ("web", "ingress")
+                {"name": f"apiary/{name}", "context": str(ROOT / "images" / name)}
+                for name in ("web", "visualizer", "redis", "ingress")
             ],
             "stack_ingress_image": "apiary/ingress:{{ (project_dir ~ '/images/ingress') | apiary.swarm.image_tag }}",
         }

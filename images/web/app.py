@@ -14,7 +14,7 @@ GREETING = "Hello {name}!"
 NO_REDIS = "cannot connect to Redis, counter disabled"
 
 app = Flask(__name__)
-visits = Visits(os.environ.get("REDIS_HOST", "redis"))
+visits = Visits(os.environ.get("REDIS_HOST", "redis"), os.environ.get("REDIS_PASSWORD_FILE", ""))
 
 
 @app.get("/")

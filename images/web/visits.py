@@ -8,6 +8,7 @@ import contextlib
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 PORT = 6379
@@ -16,15 +17,16 @@ RETRY_SECONDS = 5.0
 
 
 class Visits:
-    """Counts in the Redis at *host*, which may come and go.
+    """Counts in the Redis at *host*, which may come and go; its password is in *password_file*, if there is one.
 
     Looking up a name that does not exist can take many seconds, and importing the Redis client takes a second of a
     tenth of a CPU. So a thread does both: names are never looked up for a request, and the client is imported once
     there is a Redis.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, password_file: str = "") -> None:
         self.host = host
+        self.password_file = password_file
         self._client: Any = None
         self._lock = threading.Lock()
         self._connecting: threading.Thread | None = None
@@ -55,20 +57,32 @@ class Visits:
             with contextlib.suppress(OSError):  # no such name, or nobody answers there: try again later
                 with socket.create_connection((self.host, PORT), TIMEOUT_SECONDS) as probe:
                     address = probe.getpeername()[0]
-                self._client = new_client(address)
+                self._client = new_client(address, password_in(self.password_file))
         finally:
             with self._lock:
                 self._next_attempt = time.monotonic() + RETRY_SECONDS
                 self._connecting = None
 
 
-def new_client(address: str) -> Any:
+def password_in(path: str) -> str | None:
+    """Return the password in the file *path*, or None where there is no such file: a Redis without one."""
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        print(f"the password's file cannot be read: {error}")
+        raise
+
+
+def new_client(address: str, password: str | None) -> Any:
     """Return a Redis client that asks *address* and gives up soon."""
     import redis
 
     return redis.Redis(
         host=address,
         port=PORT,
+        password=password,
         socket_connect_timeout=TIMEOUT_SECONDS,
         socket_timeout=TIMEOUT_SECONDS,
         retry_on_timeout=False,

@@ -41,6 +41,11 @@ def test_stacks_port_leads_to_the_node(scenario: Any, node: str) -> None:
 
 
 @pytest.mark.parametrize("node", NODES)
+def test_socket_is_for_the_group_that_the_contract_names(scenario: Any, node: str) -> None:
+    assert scenario.inside(node).file("/run/docker.sock").gid == 2375
+
+
+@pytest.mark.parametrize("node", NODES)
 def test_images_and_containers_are_not_kept_on_an_overlay(scenario: Any, node: str) -> None:
     assert scenario.inside(node).mount_point("/var/lib/docker").filesystem != "overlay"
     assert scenario.engine(node).info()["Driver"] != "vfs"

@@ -4,9 +4,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+
+from ansible_collections.apiary.swarm.plugins.module_utils.container_exec import execute
 
 NODES = ["node1", "node2"]
 
@@ -35,3 +40,122 @@ def test_scaling_leaves_the_running_tasks_alone(scenario: Any) -> None:
     after = set(scenario.running_tasks("node1"))
     assert len(after) == 3
     assert before < after
+
+
+# The services beside web
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_visualizer_shows_the_swarm_through_every_node(scenario: Any, node: str) -> None:
+    url = f"http://{scenario.entrypoint(node)}:8080"
+    assert "<title>" in requests.get(url, timeout=20).text
+    with requests.get(f"{url}/events", stream=True, timeout=20) as events:
+        state = next(line for line in events.iter_lines() if b"node2" in line)
+    assert b"getstartedlab_web" in state or b"web" in state
+
+
+def test_visualizer_can_only_look(scenario: Any) -> None:
+    ((container, node),) = scenario.running_tasks("node1", "getstartedlab_visualizer").items()
+    assert node == "node1"
+    found = scenario.engine(node).api.inspect_container(container)
+    assert found["Config"]["User"] == "65534:2375"
+    assert (found["HostConfig"]["ReadonlyRootfs"], found["HostConfig"]["CapDrop"]) == (True, ["ALL"])
+    assert [(mount["Source"], mount["RW"]) for mount in found["Mounts"]] == [("/var/run/docker.sock", False)]
+
+
+def test_service_that_is_left_out_goes_alone(scenario: Any) -> None:
+    before = scenario.running_tasks("node1")
+    scenario.play("stack", "-e", '{"stack_services": ["web", "redis"]}')
+    names = {service.name for service in scenario.engine("node1").services.list()}
+    assert "getstartedlab_visualizer" not in names
+    assert scenario.running_tasks("node1").items() <= before.items()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ('{"stack_secrets": []}', "secret redis_password of web, redis is external"),
+        ('{"stack_name": "other", "stack_services": ["redis"]}', "already published by the service getstartedlab_"),
+        ('{"stack_name": "other", "stack_data_dir": "/proc/apiary", "redis_port": 7000}', "cannot be made on node1"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_deployed(scenario: Any, setting: str, words: str) -> None:
+    api = scenario.engine("node1").api
+    before = {service["ID"]: service["Version"]["Index"] for service in api.services()}
+    run = scenario.play("stack", "-e", setting, succeeds=False)
+    assert words in " ".join(run.output.split())
+    assert {service["ID"]: service["Version"]["Index"] for service in api.services()} == before
+
+
+# A stack of one's own, and its secrets and configs
+
+
+def own(scenario: Any, word: str, page: Path, *arguments: str, succeeds: bool = True) -> Any:
+    settings = {
+        "stack_name": "own",
+        "stack_template": "molecule/stack/own.yml.j2",
+        "stack_secrets": [{"name": "word", "value": word}],
+        "stack_configs": [{"name": "page", "file": str(page)}],
+    }
+    return scenario.play("stack", "-e", json.dumps(settings), *arguments, succeeds=succeeds)
+
+
+def versions(scenario: Any) -> tuple[list[str], list[str]]:
+    """The names of the stack's secrets and of its configs."""
+    api = scenario.engine("node1").api
+    return tuple(
+        sorted(item["Spec"]["Name"] for item in items if item["Spec"]["Name"].startswith("own_"))
+        for items in (api.secrets(), api.configs())
+    )  # type: ignore[return-value]  # there are two
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("own") / "index.html"
+    path.write_text("the first page")
+    return path
+
+
+def shown(scenario: Any) -> str:
+    return requests.get(f"http://{scenario.entrypoint('node2')}:4001/", timeout=20).text
+
+
+def test_own_stack_gets_its_secrets_and_configs(scenario: Any, page: Path) -> None:
+    run = own(scenario, "swordfish", page)
+    assert shown(scenario) == "the first page"
+    ((container, node),) = scenario.running_tasks("node1", "own_page").items()
+    read = execute(scenario.engine(node).api, container, ["bash", "-c", 'echo "$(</run/secrets/word)"'])
+    assert read == (0, "swordfish")
+    assert [len(names) for names in versions(scenario)] == [1, 1]
+    assert "swordfish" not in run.output
+
+
+def test_changed_config_updates_those_who_use_it_and_the_old_one_goes(scenario: Any, page: Path) -> None:
+    before, bystander = versions(scenario), scenario.running_tasks("node1", "own_bystander")
+    page.write_text("the second page")
+    plan = own(scenario, "swordfish", page, "--check", "--diff").output
+    assert "update service page" in plan
+    assert "the second page" not in plan
+    own(scenario, "swordfish", page)
+    assert shown(scenario) == "the second page"
+    after = versions(scenario)
+    assert after[0] == before[0]
+    assert (len(after[1]), after[1] == before[1]) == (1, False)
+    assert scenario.running_tasks("node1", "own_bystander") == bystander
+
+
+def test_same_content_again_changes_nothing(scenario: Any, page: Path) -> None:
+    before = versions(scenario), scenario.running_tasks("node1", "own_page")
+    run = own(scenario, "swordfish", page)
+    assert "changed=0" in run.output.split("PLAY RECAP")[1].splitlines()[1]
+    assert (versions(scenario), scenario.running_tasks("node1", "own_page")) == before
+
+
+def test_old_secret_stays_until_the_new_one_serves(scenario: Any, page: Path) -> None:
+    (old,), _ = versions(scenario)
+    run = own(scenario, "other", page, "-e", "own_secret=missing", succeeds=False)
+    assert "secret missing of page is external, and the swarm has none" in " ".join(run.output.split())
+    assert versions(scenario)[0] == [old]
+    own(scenario, "other", page)
+    assert versions(scenario)[0] != [old]
+    assert len(versions(scenario)[0]) == 1

@@ -51,6 +51,7 @@ class ActionModule(ApiaryAction):
             "actions": actions,
             "endpoint": endpoint,
             "kernel_lacks": list(sight.lacks),
+            "docker_group_id": sight.group,
             "engine_version": sight.version,
         }
         if self._task.diff and actions and wanted != sight.profile:

@@ -88,8 +88,9 @@ class ActionModule(ApiaryAction):
     def _plan(self, wanted: _Wanted, live: _Live, *, prune: bool) -> list[str]:
         before: dict[str, Any] = {}
         if live.record and live.record.compose:
-            before = compose.parse(live.record.compose)["services"]
-        return stack.plan(live.record, live.services, wanted.digest, wanted.services, before, prune=prune)
+            before = compose.with_definitions(compose.parse(live.record.compose))
+        after = compose.with_definitions(wanted.document)
+        return stack.plan(live.record, live.services, wanted.digest, after, before, prune=prune)
 
 
 def _wanted(params: Mapping[str, Any]) -> _Wanted:

@@ -65,7 +65,7 @@ class ActionModule(ApiaryAction):
         if not all(hearing.is_done for hearing in hearings):
             raise _failure(params["name"], hearings, params["timeout_seconds"])
         for hearing in hearings:
-            if hearing.is_anonymous and hearing.missing:
+            if hearing.is_vague:
                 kind = "names no container" if hearing.is_http else "accepts connections, does not speak HTTP"
                 target = hearing.target
                 Display().display(

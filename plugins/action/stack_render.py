@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils import compose
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.compose_check import problems_of, warnings_of
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.project_files import find
 from ansible_collections.apiary.swarm.plugins.modules.stack_render import ARGUMENT_SPEC
 
 
@@ -25,7 +27,7 @@ class ActionModule(ApiaryAction):
     argument_spec = ARGUMENT_SPEC
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        path = self._find(params["template"], task_vars)
+        path = find(params["template"], task_vars, "template", "Set stack_template to the path of yours")
         text = self._render(path, task_vars)
         try:
             document = compose.parse(text)
@@ -35,6 +37,7 @@ class ActionModule(ApiaryAction):
             raise ApiaryError(
                 f"{path}: " + "\n".join(["this cannot be deployed:", *(f"- {line}" for line in problems)])
             )
+        _refuse_unknown_services(path, params["services"], document)
         for warning in warnings_of(document):
             Display().warning(f"{path}: {warning}")
         return {
@@ -44,22 +47,6 @@ class ActionModule(ApiaryAction):
             "published_ports": [port.as_dict() for port in compose.published_ports(document)],
             "directory": str(path.parent),
         }
-
-    def _find(self, template: str, task_vars: dict[str, Any]) -> Path:
-        # A play's directory is that of its own file, such as playbooks/steps; the role lies in roles/.
-        playbook = Path(task_vars.get("playbook_dir", "."))
-        places = [playbook, *list(playbook.parents)[:2]]
-        if role := task_vars.get("role_path"):
-            places += [Path(role), Path(role).parent.parent]
-        places.append(Path())
-        paths = [(place / Path(template).expanduser()).resolve() for place in places]
-        for path in paths:
-            if path.is_file():
-                return path
-        looked = ", ".join(dict.fromkeys(str(path) for path in paths))
-        raise ApiaryError(
-            f"there is no template {template!r}; looked for {looked}. Set stack_template to the path of yours"
-        )
 
     def _render(self, path: Path, task_vars: dict[str, Any]) -> str:
         source = path.read_text(encoding="utf-8")
@@ -74,6 +61,13 @@ class ActionModule(ApiaryAction):
             raise ApiaryError(f"{path}: {error}") from error
         # Ansible marks where a text came from; what is handed on is the text alone.
         return "".join(str(rendered or ""))
+
+
+def _refuse_unknown_services(path: Path, wanted: Sequence[str], document: Mapping[str, Any]) -> None:
+    """Refuse services that are asked for and did not come out, of a template that goes by stack_services at all."""
+    known = sorted(set(re.findall(r"""['"]([\w-]+)['"] in stack_services""", path.read_text(encoding="utf-8"))))
+    if known and (unknown := [name for name in wanted if name not in document["services"]]):
+        raise ApiaryError(f"stack_services has {', '.join(unknown)}, and {path} knows only {', '.join(known)}")
 
 
 def _template_message(path: Path, source: str, error: AnsibleTemplateError) -> str:

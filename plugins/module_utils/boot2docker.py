@@ -39,6 +39,7 @@ pid=$(cat /var/run/docker.pid 2>/dev/null)
 {{ [ -n "$pid" ] && tr '\\0' '\\n' < "/proc/$pid/cmdline"; }} 2>/dev/null | say engine
 docker --version 2>/dev/null | say version
 for directory in $directories; do sudo [ -d "$directory" ] || echo "$directory"; done | say missing
+ls -ln /var/run/docker.sock 2>/dev/null | awk '{{ print $4 }}' | say group
 {{ [ -e /proc/net/ip_vs ] || sudo modprobe -D ip_vs >/dev/null 2>&1 || echo ip_vs; }} | say lacks
 """
 
@@ -188,6 +189,8 @@ class Sight:
     engine: tuple[str, ...] = ()
     version: str = ""
     lacks: tuple[str, ...] = ()
+    #: number of the group that may use the engine's socket; 0 where only root may, or there is none
+    group: int = 0
     #: directories that are not there
     missing: tuple[str, ...] = ()
 
@@ -206,6 +209,7 @@ class Sight:
             engine=tuple(said.get("engine", "").split("\n")) if said.get("engine") else (),
             version=version[1] if version else "",
             lacks=tuple(said.get("lacks", "").split()),
+            group=int(said.get("group", "").strip() or 0),
             missing=tuple(said.get("missing", "").split()),
         )
 

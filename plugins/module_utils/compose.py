@@ -170,6 +170,26 @@ def name_images(document: Mapping[str, Any], names: Mapping[str, str]) -> bool:
     return bool(renamed)
 
 
+def with_definitions(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return each service's section with what the document says of the secrets and configs that it uses.
+
+    Two that are equal make the same service, of which a reference alone does not tell.
+    """
+    services = {}
+    for name, service in document["services"].items():
+        used = {
+            kind: {key: (document.get(kind) or {}).get(key) for key in sources(service.get(kind))}
+            for kind in ("secrets", "configs")
+        }
+        services[name] = {**service, "x-definitions": used}
+    return services
+
+
+def sources(entries: Any) -> list[str]:
+    """Return the names that a service's ``secrets`` or ``configs`` refer to, in the short or the long syntax."""
+    return [str(entry["source"] if isinstance(entry, Mapping) else entry) for entry in entries or []]
+
+
 def referenced_files(document: Mapping[str, Any]) -> list[str]:
     """Return the files whose content the client puts into the stack: configs, secrets and env_file, as written."""
     files = {

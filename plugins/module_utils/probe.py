@@ -28,6 +28,9 @@ _PAUSE_SECONDS = 0.25
 _OPEN_SECONDS = 0.5
 _LARGEST_ANSWER_BYTES = 1 << 20
 _ID_LENGTH = 12
+#: port in the container → what its server is asked instead of HTTP. Redis takes a request of HTTP for an attack, and
+#: writes so in its log.
+_GREETINGS = {6379: b"PING\r\n"}
 
 Object = Mapping[str, Any]
 
@@ -42,6 +45,8 @@ class Target:
     is_proxied: bool = False
     #: nodes that do not answer for others: unlike the mesh, the proxy is a task, which a drained node has not
     unserved: frozenset[str] = frozenset()
+    #: what the server is asked; HTTP where it is empty
+    greeting: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,11 @@ class Hearing:
         if not self.is_http:
             return True
         return not self.heard and self.anonymous >= max(5, 2 * len(self.target.tasks))
+
+    @property
+    def is_vague(self) -> bool:
+        """Whether there are answers, and they leave open which tasks gave them; a task alone is known by any."""
+        return self.is_anonymous and bool(self.missing) and len(self.target.tasks) > 1
 
     @property
     def is_done(self) -> bool:
@@ -150,7 +160,14 @@ def targets_of(services: Mapping[str, Object], tasks: Sequence[Object], nodes: I
             and (task["Status"].get("ContainerStatus") or {}).get("ContainerID")
         }
         targets += [
-            Target(name, port.published, running, is_proxied(service), drained if is_proxied(service) else frozenset())
+            Target(
+                name,
+                port.published,
+                running,
+                is_proxied(service),
+                drained if is_proxied(service) else frozenset(),
+                _GREETINGS.get(port.target, b""),
+            )
             for port in live_ports(name, service)
             if running and port.published and port.protocol == "tcp" and port.mode == "ingress"
         ]
@@ -172,14 +189,17 @@ def ask_until_heard(hearing: Hearing, until: float, deadline: float) -> None:
     A request under way then is waited for, at most until *deadline*.
     """
     while not hearing.is_done and (now := time.monotonic()) < until:
-        answer = ask(hearing.entrypoint.address, hearing.target.port, min(_REQUEST_TIMEOUT_SECONDS, deadline - now))
+        target, timeout = hearing.target, min(_REQUEST_TIMEOUT_SECONDS, deadline - now)
+        answer = ask(hearing.entrypoint.address, target.port, timeout, target.greeting)
         hearing.note(answer)
         if answer.error:
             time.sleep(_PAUSE_SECONDS)
 
 
-def ask(address: str, port: int, timeout_seconds: float) -> Answer:
-    """Send one HTTP request over a connection of its own; the mesh hands each connection to the next task."""
+def ask(address: str, port: int, timeout_seconds: float, greeting: bytes = b"") -> Answer:
+    """Send *greeting* or an HTTP request over a connection of its own; the mesh hands each to the next task."""
+    if greeting:
+        return _greet(address, port, timeout_seconds, greeting)
     connection = http.client.HTTPConnection(address, port, timeout=timeout_seconds)
     try:
         connection.request("GET", "/", headers={"Accept": "application/json", "Connection": "close"})
@@ -199,6 +219,18 @@ def ask(address: str, port: int, timeout_seconds: float) -> Answer:
     if response.status >= 500:
         return Answer(error=f"HTTP status {response.status} {response.reason}")
     return Answer(text=f"{response.headers}\n{body}", is_http=True)
+
+
+def _greet(address: str, port: int, timeout_seconds: float, greeting: bytes) -> Answer:
+    """Say *greeting* to a server that answers to it, if only that it wants a password first."""
+    try:
+        with socket.create_connection((address, port), timeout_seconds) as connection:
+            connection.sendall(greeting)
+            if connection.recv(1):
+                return Answer(is_http=False)
+    except OSError as error:
+        return Answer(error=str(error))
+    return Answer(error="the connection was closed without an answer")
 
 
 def _ask_silently(address: str, port: int, timeout_seconds: float, error: str) -> Answer:

@@ -548,7 +548,7 @@ def _answers(seen: Seen, _swarm: Swarm) -> Iterator[str]:
     for hearing in seen.hearings:
         if not hearing.is_done:
             yield hearing.complaint(seen.timeout_seconds)
-        elif hearing.missing:
+        elif hearing.is_vague:
             target = hearing.target
             kind = "the answers name no container" if hearing.is_http else "it does not speak HTTP"
             yield Remark(

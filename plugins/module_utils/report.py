@@ -11,6 +11,9 @@ from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.ingress import is_proxied, live_ports
 
+#: port in a container → the scheme of a URL for who opens it, where that is not HTTP
+_SCHEMES = {443: "https", 3306: "mysql", 5432: "postgresql", 5672: "amqp", 6379: "redis", 27017: "mongodb"}
+
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return *rows* as lines with aligned columns, indented."""
@@ -49,7 +52,7 @@ def _urls(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], entryp
     if INSIDE_LABEL in (service["Spec"].get("Labels") or {}):
         return [f"127.0.0.1:{port.published} on each node" for port in live_ports(service["Spec"]["Name"], service)]
     return [
-        f"http://{address}:{port.published}"
+        f"{_SCHEMES.get(port.target, 'http')}://{address}:{port.published}"
         for port in live_ports(service["Spec"]["Name"], service)
         if port.protocol == "tcp"
         for name, address in entrypoints.items()

@@ -12,8 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import docker.errors
 from ansible import constants
 
+from ansible_collections.apiary.swarm.plugins.module_utils import node_programs
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry
 
@@ -195,96 +195,41 @@ def _failure(api: Any, stack: str, client: str, output: str) -> ClientError:
 def _deploy_on_manager(api: Any, host: str, deployment: Deployment) -> None:
     engine = api.version()["Version"]  # Debian, Docker and boot2docker ship client and engine of one version
     command = ["docker", "--host", "unix:///docker.sock", *deployment.arguments(_COMPOSE_PATH, engine)]
-    project = _project_archive(deployment)
+    socket = docker.types.Mount("/docker.sock", "/var/run/docker.sock", type="bind")
     name = f"apiary-stack-client-{deployment.stack}"
-    _remove_client(api, name)  # an interrupted run may have left it
     try:
-        _create_client(api, name, command, deployment.login)
-        api.put_archive(name, "/", project)
-        _start_client(api, name, deployment.login)
-        status = api.wait(name, timeout=_TIMEOUT_SECONDS)["StatusCode"]
-        output = api.logs(name).decode(errors="replace")
+        status, output = node_programs.run(
+            api,
+            name,
+            _with_login(command) if deployment.login else command,
+            mounts=[socket],
+            files=_project_archive(deployment),
+            environment=_environment(deployment.login),
+            told=login_environment(deployment.login)["APIARY_LOGIN"] if deployment.login else "",
+            timeout_seconds=_TIMEOUT_SECONDS,
+        )
     except docker.errors.APIError as error:
         raise ApiaryError(
             f"the manager at {host} has no docker client that can be run ({error.explanation}): "
             "install a docker client on the controller"
         ) from error
-    finally:
-        _remove_client(api, name)
     if status != 0:
         raise _failure(api, deployment.stack, f"the manager's client {engine}", output)
 
 
-_PROJECT = "/project"
+_PROJECT = node_programs.HOME
 _COMPOSE_PATH = f"{_PROJECT}/docker-compose.yml"
-#: the container's own root has nothing but these, which lead to the manager's files under /host
-_LINKS = ("bin", "lib", "lib32", "lib64", "opt", "sbin", "usr")
 
 
-#: an engine keeps the environment that a container is made with, and not what the container reads
-_WITH_LOGIN = ["sh", "-c", 'IFS= read -r APIARY_LOGIN && export APIARY_LOGIN && exec "$@"', "sh"]
+def _with_login(command: Sequence[str]) -> list[str]:
+    """Return *command*, the client's, as what reads the login first: an engine keeps the environment it is told of."""
+    told = 'IFS= read -r APIARY_LOGIN && export APIARY_LOGIN && exec "$@"'
+    return ["sh", "-c", told, "sh", *command[:1], "--config", _PROJECT, *command[1:]]
 
 
-def _create_client(api: Any, name: str, command: list[str], login: Registry | None) -> None:
-    """Make, but do not start, a container in which the manager's own programs run.
-
-    Its image, *name* too, holds links into the manager's root, mounted read-only: no image of the user's is needed, and
-    none is expected to have a shell.
-    """
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    environment = {"PATH": path, "HOME": _PROJECT}
-    if login:
-        command = [*_WITH_LOGIN, *command[:1], "--config", _PROJECT, *command[1:]]
-        environment |= {"PATH": f"{_PROJECT}:{path}", "APIARY_LOGIN_SERVER": login.server}
-    api.import_image_from_data(_links_archive(), repository=name.lower())
-    mounts = [
-        docker.types.Mount("/host", "/", type="bind", read_only=True),
-        docker.types.Mount("/docker.sock", "/var/run/docker.sock", type="bind"),
-    ]
-    api.create_container(
-        name.lower(),
-        command,
-        name=name,
-        environment=environment,
-        stdin_open=bool(login),
-        working_dir=_PROJECT,
-        host_config=api.create_host_config(
-            mounts=mounts, network_mode="none", log_config=docker.types.LogConfig(type="json-file")
-        ),
-    )
-
-
-def _start_client(api: Any, name: str, login: Registry | None) -> None:
-    """Start the container, and tell it the login once it listens."""
-    if not login:
-        api.start(name)
-        return
-    stream = api.attach_socket(name, params={"stdin": 1, "stream": 1})
-    api.start(name)
-    told = login_environment(login)["APIARY_LOGIN"]
-    getattr(stream, "_sock", stream).sendall(f"{told}\n".encode())
-    stream.close()
-
-
-def _remove_client(api: Any, name: str) -> None:
-    with suppress(docker.errors.NotFound):
-        api.remove_container(name, force=True, v=True)
-    with suppress(docker.errors.NotFound):
-        api.remove_image(name.lower())
-
-
-def _links_archive() -> bytes:
-    with io.BytesIO() as buffer:
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for name in _LINKS:
-                link = tarfile.TarInfo(name)
-                link.type, link.linkname = tarfile.SYMTYPE, f"host/{name}"
-                archive.addfile(link)
-            for name in ("host", "project"):
-                directory = tarfile.TarInfo(name)
-                directory.type, directory.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(directory)
-        return buffer.getvalue()
+def _environment(login: Registry | None) -> dict[str, str]:
+    """Return what leads the client to our helper for logins."""
+    return {"PATH": f"{_PROJECT}:{node_programs.PATH}", "APIARY_LOGIN_SERVER": login.server} if login else {}
 
 
 def _project_archive(deployment: Deployment) -> bytes:

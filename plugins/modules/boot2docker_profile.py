@@ -109,6 +109,11 @@ kernel_lacks:
   type: list
   elements: str
   sample: []
+docker_group_id:
+  description: Number of the group that may use the engine's socket; 0 where only root may.
+  returned: always
+  type: int
+  sample: 101
 engine_version:
   description: The engine's version.
   returned: always

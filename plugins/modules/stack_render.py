@@ -39,6 +39,13 @@ options:
     description: Name of the stack.
     type: str
     required: true
+  services:
+    description:
+      - What the variable C(stack_services) is, where the template goes by it as in C('web' in stack_services). A name
+        that it does not know is refused.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -46,6 +53,7 @@ EXAMPLES = r"""
   apiary.swarm.stack_render:
     template: "{{ stack_template }}"
     name: "{{ stack_name }}"
+    services: "{{ stack_services }}"
   register: __stack_rendered
 """
 
@@ -78,6 +86,7 @@ from ansible.module_utils.basic import AnsibleModule
 ARGUMENT_SPEC = {
     "template": {"type": "str", "required": True},
     "name": {"type": "str", "required": True},
+    "services": {"type": "list", "elements": "str", "default": []},
 }
 
 

@@ -32,4 +32,8 @@ def test_site_ends_with_the_report(made: Cluster, site: str) -> None:
         assert f"http://{machine['entrypoint']}:{made.port}" in report
     assert report.count(" leader ready ") == 1
     assert f"{made.service} {made.replicas}/{made.replicas} " in report
+    for service, scheme in (("visualizer", "http"), ("redis", "redis")):
+        if service in made.services:
+            assert f"{made.stack}_{service} 1/1 " in report
+            assert f"{scheme}://{machine['entrypoint']}:{made.port_of(service)}" in report
     assert "export DOCKER_HOST=" in report

@@ -124,10 +124,12 @@ def test_every_byte_of_what_a_guest_says_comes_over() -> None:
         "engine": "dockerd\n-H\ntcp://192.168.59.31:2376\n--tlsverify\n",
         "version": "Docker version 19.03.12, build 48a66213fe",
         "lacks": "ip_vs\n",
+        "group": "101\n",
     }
     text = "".join(f"{word} {base64.b64encode(value.encode()).decode()}\n" for word, value in said.items())
     seen = Sight.parse(text)
     assert (seen.profile, seen.bootsync, seen.version, seen.lacks) == ("a b\n\n'c'\n", "", "19.03.12", ("ip_vs",))
+    assert seen.group == 101
     assert seen.interfaces == {"10.0.2.15": "eth0", "192.168.59.31": "eth1"}
     assert seen.listens == {"tcp://192.168.59.31:2376"}
     assert seen.verifies
@@ -145,6 +147,10 @@ def guest(tmp_path: Path, answer: Answer | BaseException, calls: list[Any] | Non
         return answer
 
     return Guest("m1", ADDRESS, tmp_path, run=run)
+
+
+def test_a_guest_without_a_socket_has_no_group_that_may_use_it() -> None:
+    assert Sight.parse("group ").group == 0
 
 
 def test_scripts_go_over_stdin_and_the_users_ssh_settings_are_left_out(tmp_path: Path) -> None:
@@ -190,7 +196,7 @@ class FakeGuest:
         return self
 
     def look(self) -> Sight:
-        return sight(self.profile, self.engine, lacks=("ip_vs",), version="19.03.12")
+        return sight(self.profile, self.engine, lacks=("ip_vs",), group=101, version="19.03.12")
 
     def replace_profile(self, text: str) -> None:
         self.backup, self.profile = self.profile, text
@@ -240,6 +246,7 @@ def test_profile_is_patched_once_and_kept(machine: FakeGuest) -> None:
     assert machine.backup == WRITTEN
     assert first["endpoint"]["docker_host"] == f"tcp://{ADDRESS}:2376"
     assert first["kernel_lacks"] == ["ip_vs"]
+    assert first["docker_group_id"] == 101
     assert not converge()["changed"]
     assert machine.restarts == 1
 

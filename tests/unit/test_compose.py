@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,7 @@ import yaml
 
 from ansible_collections.apiary.swarm.plugins.module_utils import compose
 from ansible_collections.apiary.swarm.plugins.module_utils.compose_check import problems_of, warnings_of
-
-TEMPLATE = Path(__file__).resolve().parents[2] / "templates" / "docker-compose.yml.j2"
+from tests.project_template import VARIABLES, rendered
 
 
 def document(service: str = "", rest: str = "") -> dict[str, Any]:
@@ -189,15 +187,101 @@ def test_images_are_named_otherwise_where_they_have_another_name() -> None:
     assert not compose.name_images(document, {"a/web:1": "x"})
 
 
-def test_the_project_s_template_is_the_tutorial_s_stack() -> None:
-    from jinja2 import Environment
+# The project's template
 
-    text = Environment(trim_blocks=True).from_string(TEMPLATE.read_text()).render(web_image="web:1")  # noqa: S701 - no HTML
-    parsed = compose.parse(text)
+
+def services_of(**variables: Any) -> dict[str, Any]:
+    parsed = compose.parse(rendered(**variables))
     assert problems_of(parsed, "getstartedlab") == []
-    web = parsed["services"]["web"]
+    services: dict[str, Any] = parsed["services"]
+    return services
+
+
+def test_the_project_s_template_is_the_tutorial_s_stack() -> None:
+    services = services_of()
+    assert list(services) == ["web", "visualizer", "redis"]
+    web = services["web"]
     assert web["deploy"]["replicas"] == 5
     assert web["deploy"]["resources"]["limits"] == {"cpus": "0.1", "memory": "50M"}
     assert web["deploy"]["restart_policy"] == {"condition": "on-failure"}
-    assert web["ports"] == ["4000:80"]
-    assert yaml.safe_load(text)["networks"] == {"webnet": {"driver": "overlay"}}
+    assert [service["ports"] for service in services.values()] == [["4000:80"], ["8080:8080"], ["6379:6379"]]
+    assert all(service["networks"] == ["webnet"] for service in services.values())
+    assert yaml.safe_load(rendered())["networks"] == {"webnet": {"driver": "overlay"}}
+
+
+def test_the_visualizer_only_looks() -> None:
+    visualizer = services_of()["visualizer"]
+    assert (visualizer["user"], visualizer["read_only"], visualizer["cap_drop"]) == ("65534:2375", True, ["ALL"])
+    (socket,) = visualizer["volumes"]
+    assert socket == {**dict.fromkeys(["source", "target"], "/var/run/docker.sock"), "type": "bind", "read_only": True}
+    assert visualizer["deploy"]["placement"]["constraints"] == ["node.role == manager"]
+    assert "secrets" not in visualizer
+
+
+def test_the_visualizer_that_everybody_used_gets_what_it_needs() -> None:
+    visualizer = services_of(visualizer_image="dockersamples/visualizer:stable")["visualizer"]
+    assert visualizer["volumes"] == ["/var/run/docker.sock:/var/run/docker.sock"]
+    assert not {"user", "read_only", "cap_drop"} & set(visualizer)
+    assert visualizer["ports"] == ["8080:8080"]
+
+
+def test_the_visualizer_has_a_login_where_there_is_a_secret_for_it() -> None:
+    secrets = [*VARIABLES["stack_secrets"], {"name": "visualizer_login", "value": "ann:x"}]
+    visualizer = services_of(stack_secrets=secrets)["visualizer"]
+    assert visualizer["secrets"] == ["visualizer_login"]
+    assert visualizer["environment"] == {"VISUALIZER_LOGIN_FILE": "/run/secrets/visualizer_login"}
+
+
+def test_redis_keeps_its_data_where_it_is_and_wants_a_password() -> None:
+    services = services_of()
+    redis = services["redis"]
+    assert redis["volumes"] == [{"type": "bind", "source": "/var/lib/apiary/getstartedlab/redis", "target": "/data"}]
+    assert redis["command"][:3] == ["/redis/start", "--appendonly", "yes"]
+    constraints = redis["deploy"]["placement"]["constraints"]
+    assert constraints == ["node.role == manager", "node.labels.apiary.data == true"]
+    assert redis["deploy"]["update_config"]["order"] == "stop-first"
+    assert services["web"]["secrets"] == redis["secrets"] == ["redis_password"]
+
+
+@pytest.mark.parametrize(
+    "services", [["web"], ["web", "redis"], ["visualizer"], ["web", "visualizer"], ["redis", "web", "visualizer"]]
+)
+def test_services_are_those_of_stack_services(services: list[str]) -> None:
+    left_out = {f"{name}_image": None for name in ("web", "visualizer", "redis") if name not in services}
+    found = services_of(stack_services=services, **left_out)
+    assert set(found) == set(services)
+    assert ("secrets" in found.get("web", {})) == ("web" in services and "redis" in services)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "path"),
+    [
+        ("web_port", 80, "web.ports.0"),
+        ("visualizer_port", 9000, "visualizer.ports.0"),
+        ("visualizer_cpus", "0.3", "visualizer.deploy.resources.limits.cpus"),
+        ("visualizer_memory", "99M", "visualizer.deploy.resources.limits.memory"),
+        ("visualizer_constraints", ["node.hostname == node2"], "visualizer.deploy.placement.constraints.0"),
+        ("redis_port", 7000, "redis.ports.0"),
+        ("redis_cpus", "0.3", "redis.deploy.resources.limits.cpus"),
+        ("redis_memory", "99M", "redis.deploy.resources.limits.memory"),
+        ("redis_appendonly", "no", "redis.command.2"),
+        ("redis_maxmemory", "99mb", "redis.command.4"),
+        ("redis_maxmemory_policy", "allkeys-lru", "redis.command.6"),
+        ("stack_data_dir", "/srv", "redis.volumes.0.source"),
+    ],
+)
+def test_each_property_is_a_variable(variable: str, value: Any, path: str) -> None:
+    found: Any = services_of(**{variable: value})
+    for key in path.split("."):
+        found = found[int(key) if key.isdigit() else key]
+    assert str(value[0] if isinstance(value, list) else value) in str(found)
+
+
+def test_what_a_service_uses_counts_as_part_of_it() -> None:
+    def services(version: str) -> dict[str, Any]:
+        text = rendered().replace("redis_password:\n    external: true", f"redis_password:\n    name: {version}")
+        return compose.with_definitions(compose.parse(text))
+
+    before, after = services("one"), services("two")
+    assert before == services("one")
+    assert {name for name in before if before[name] != after[name]} == {"web", "redis"}

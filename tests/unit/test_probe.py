@@ -114,6 +114,38 @@ def test_another_protocol_counts_as_an_answer() -> None:
     assert not hearing.is_http
 
 
+def test_a_server_that_does_not_speak_http_is_asked_in_its_own_words() -> None:
+    heard: list[bytes] = []
+
+    class Redis(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            heard.append(self.rfile.readline())
+            self.wfile.write(b"-NOAUTH Authentication required.\r\n")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Redis) as running:
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        target = Target("redis", running.server_address[1], {IDS[0]: "redis.1 on myvm1"}, greeting=b"PING\r\n")
+        hearing = Hearing(target, HERE)
+        ask_until_heard(hearing, time.monotonic() + 2, time.monotonic() + 2)
+        running.shutdown()
+    assert hearing.is_done
+    assert not hearing.is_vague
+    assert heard == [b"PING\r\n"]
+
+
+@pytest.mark.parametrize("silence", [None, b""])
+def test_a_server_that_says_nothing_to_its_own_words_has_not_answered(silence: bytes | None) -> None:
+    with server(lambda: silence) as port:
+        assert ask("127.0.0.1", port, 0.2, b"PING\r\n").error
+
+
+@pytest.mark.parametrize(("tasks", "vague"), [(1, False), (2, True)])
+def test_whoever_answers_for_a_task_that_is_alone_is_that_task(tasks: int, vague: bool) -> None:
+    hearing = hear(in_turn(http("hello")), IDS[:tasks])
+    assert hearing.is_done
+    assert hearing.is_vague == vague
+
+
 def test_silence_counts_as_another_protocol_only_when_it_lasts() -> None:
     with server(lambda: None) as port:
         silence = ask("127.0.0.1", port, 0.2)
@@ -170,6 +202,12 @@ def test_targets_are_the_mesh_s_tcp_ports_and_their_running_tasks() -> None:
     others = [task("running", "shutdown", IDS[1]), task("failed", "running", IDS[2])]
     tasks = [task(), *others, {**task(container=IDS[1]), "ServiceID": "other"}]
     assert targets_of({"web": service()}, tasks, NODES) == [Target("web", 4000, {IDS[0]: "web.1 on myvm1"})]
+
+
+@pytest.mark.parametrize(("port", "greeting"), [(80, b""), (6379, b"PING\r\n")])
+def test_what_is_said_goes_by_the_port_in_the_container(port: int, greeting: bytes) -> None:
+    (target,) = targets_of({"x": service(TargetPort=port)}, [task()], NODES)
+    assert target.greeting == greeting
 
 
 def test_a_port_behind_the_proxy_is_asked_wherever_a_proxy_is() -> None:

@@ -67,6 +67,20 @@ def test_what_is_published_for_the_nodes_alone_is_not_shown_as_open() -> None:
     assert "http://" not in text
 
 
+def test_what_does_not_speak_http_is_shown_with_its_own_scheme() -> None:
+    service = {
+        "ID": "s1",
+        "Spec": {
+            "Name": "shop_redis",
+            "Mode": {"Replicated": {"Replicas": 1}},
+            "TaskTemplate": {"ContainerSpec": {"Image": "x"}},
+        },
+        "Endpoint": {"Ports": [{"Protocol": "tcp", "PublishedPort": 7000, "TargetPort": 6379}]},
+    }
+    text = cluster_report("apiary", {"n1": "127.0.96.101"}, ENDPOINT, [node("n1", "manager")], [service], [])
+    assert "redis://127.0.96.101:7000" in text
+
+
 def test_what_the_proxy_publishes_is_shown_at_the_service_behind_it() -> None:
     template = {"ContainerSpec": {"Image": "x"}}
     services = [

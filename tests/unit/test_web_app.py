@@ -135,7 +135,7 @@ def test_a_missing_redis_is_looked_for_now_and_then(web: ModuleType, monkeypatch
 def test_visits_are_counted_once_redis_answers(web: ModuleType, monkeypatch: pytest.MonkeyPatch, listener: int) -> None:
     visits, redis = sys.modules["visits"], FakeRedis()
     monkeypatch.setattr(visits, "PORT", listener)
-    monkeypatch.setattr(visits, "new_client", lambda address: redis if address == "127.0.0.1" else None)
+    monkeypatch.setattr(visits, "new_client", lambda address, _password: redis if address == "127.0.0.1" else None)
     web.visits.host = "127.0.0.1"
     web.visits.start_connecting()
     client = web.app.test_client()
@@ -145,6 +145,42 @@ def test_visits_are_counted_once_redis_answers(web: ModuleType, monkeypatch: pyt
     assert client.get("/", headers=JSON).json["visits_note"] is None
 
 
+@pytest.mark.parametrize(
+    ("content", "password"), [("secret", "secret"), ("sec ret\n", "sec ret"), ("secret\r\n", "secret"), (None, None)]
+)
+def test_password_is_what_the_file_says_at_each_attempt(
+    web: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    listener: int,
+    tmp_path: Path,
+    content: str | None,
+    password: str | None,
+) -> None:
+    visits, given = sys.modules["visits"], []
+    monkeypatch.setattr(visits, "PORT", listener)
+    monkeypatch.setattr(visits, "new_client", lambda _address, password: given.append(password))
+    if content is not None:
+        (tmp_path / "password").write_text(content, newline="")
+    visits.Visits("127.0.0.1", str(tmp_path / "password")).start_connecting()
+    wait_until(lambda: given)
+    assert given == [password]
+
+
+def test_password_file_that_cannot_be_read_leaves_the_page_as_it_is(
+    web: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    listener: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.modules["visits"], "PORT", listener)
+    counter = sys.modules["visits"].Visits("127.0.0.1", str(tmp_path))  # a directory
+    assert counter.count() is None
+    wait_until(lambda: counter._connecting is None)
+    assert counter.count() is None
+    assert "cannot be read" in capsys.readouterr().out
+
+
 def test_the_counter_goes_on_when_redis_comes_back_elsewhere(
     web: ModuleType, monkeypatch: pytest.MonkeyPatch, listener: int
 ) -> None:
@@ -152,7 +188,7 @@ def test_the_counter_goes_on_when_redis_comes_back_elsewhere(
     first, clients = made[0], iter(made)
     monkeypatch.setattr(visits, "PORT", listener)
     monkeypatch.setattr(visits, "RETRY_SECONDS", 0)
-    monkeypatch.setattr(visits, "new_client", lambda _address: next(clients))
+    monkeypatch.setattr(visits, "new_client", lambda *_arguments: next(clients))
     counter = visits.Visits("127.0.0.1")
     counter.start_connecting()
     wait_until(lambda: counter.count() == 1)
@@ -166,7 +202,7 @@ def test_a_redis_that_stops_answering_delays_one_visitor_only(
 ) -> None:
     visits, redis = sys.modules["visits"], FakeRedis()
     monkeypatch.setattr(visits, "PORT", listener)
-    monkeypatch.setattr(visits, "new_client", lambda _address: redis)
+    monkeypatch.setattr(visits, "new_client", lambda *_arguments: redis)
     counter = visits.Visits("127.0.0.1")
     counter.start_connecting()
     wait_until(lambda: counter.count() == 1)
