@@ -28,4 +28,6 @@ class ActionModule(ApiaryAction):
                 raise
             return {"changed": False, "msg": "there is no cluster to report on yet"}
         text = cluster_report(params["name"], params["entrypoints"], params["docker"], nodes, services, tasks)
+        if params["docker_note"]:
+            text += f"\n  # {params['docker_note']}"
         return {"changed": False, "cluster_report": text}

@@ -181,8 +181,11 @@ def _hear(
         for host in hosts
         if engines[host.name].error or not host.entrypoint
     ]
+    # By the names that the swarm has: which nodes serve no port is told by those.
     entrypoints = [
-        Entrypoint(host.name, host.entrypoint) for host in hosts if host.entrypoint and not engines[host.name].error
+        Entrypoint(engines[host.name].info.get("Name") or host.name, host.entrypoint)
+        for host in hosts
+        if host.entrypoint and not engines[host.name].error
     ]
     try:
         probe = {"name": params["stack"], "timeout_seconds": params["timeout_seconds"]}

@@ -13,6 +13,8 @@ from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 
+#: on a swarm that Apiary has created: the cluster's name
+CLUSTER_LABEL = "apiary.cluster"
 #: the port on which managers listen for nodes and for each other
 PORT = 2377
 
@@ -29,6 +31,7 @@ class Wanted:
     data_path_address: str | None = None
     managers: Sequence[Mapping[str, Any]] = ()
     create: bool = False
+    cluster: str = ""
     labels: Mapping[str, Any] = field(default_factory=dict)
     purge_labels: bool = False
     availability: str = "keep"

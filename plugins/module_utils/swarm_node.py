@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
+    CLUSTER_LABEL,
     Membership,
     Seen,
     Wanted,
@@ -280,6 +281,8 @@ class SwarmNode:
             advertise_addr=wanted.advertise_address,
             listen_addr=with_port(wanted.listen_address or wanted.advertise_address),
             data_path_addr=wanted.data_path_address,
+            # what is not in it has the engine's default
+            swarm_spec={"Labels": {CLUSTER_LABEL: wanted.cluster}} if wanted.cluster else None,
         )
         return Manager(own, own.swarm()["ID"])
 

@@ -32,6 +32,10 @@ options:
     description: Node names and the addresses at which their published ports are reached.
     type: dict
     required: true
+  docker_note:
+    description: What there is to know for whoever points a Docker client at the cluster.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - apiary.swarm.endpoint
 author:
@@ -59,6 +63,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "docker": {"type": "dict", "required": True, "options": ENDPOINT_SPEC},
     "name": {"type": "str", "required": True},
     "entrypoints": {"type": "dict", "required": True},
+    "docker_note": {"type": "str", "default": ""},
 }
 
 

@@ -108,6 +108,12 @@ options:
   data_path_address:
     description: Address for the traffic of overlay networks. The engine uses the advertised one by default.
     type: str
+  cluster:
+    description:
+      - Name of the cluster. A swarm that is created carries it as its label C(apiary.cluster), which tells it from
+        swarms of others.
+    type: str
+    default: ""
   labels:
     description: Labels of the node. Numbers and booleans are written as YAML writes them (C(true), not C(True)).
     type: dict
@@ -211,6 +217,7 @@ ARGUMENT_SPEC = {
         },
     },
     "create": {"type": "bool", "default": False},
+    "cluster": {"type": "str", "default": ""},
     "advertise_address": {"type": "str", "required": True},
     "listen_address": {"type": "str"},
     "data_path_address": {"type": "str"},

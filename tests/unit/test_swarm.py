@@ -85,6 +85,7 @@ class Engine:
         self.asked: list[str] = []
         self.join_fails: APIError | None = None
         self.conflicts = 0
+        self.spec: dict[str, Any] | None = None
         self.new_swarm_id = f"cluster-of-{name}"
 
     def enter(self, swarm: Swarm, role: str) -> Engine:
@@ -158,8 +159,9 @@ class Engine:
         del self.shared().nodes[node_id]
         return True
 
-    def init_swarm(self, **address: Any) -> str:
+    def init_swarm(self, swarm_spec: dict[str, Any] | None = None, **address: Any) -> str:
         self.asked.append("init")
+        self.spec = swarm_spec
         self.enter(Swarm(self.new_swarm_id), "manager")
         return self.node_id
 
@@ -364,6 +366,13 @@ def test_no_swarm_is_created_while_another_manager_may_hold_one(state: str) -> N
 def test_swarm_is_created_when_the_other_managers_are_in_none() -> None:
     cluster = Cluster("m1", "m2")
     assert cluster.run("m1", "manager", ("m1", "m2"), create=True)["actions"] == ["create the swarm"]
+
+
+@pytest.mark.parametrize(("name", "spec"), [("hive", {"Labels": {"apiary.cluster": "hive"}}), ("", None)])
+def test_swarm_that_is_created_carries_the_clusters_name(name: str, spec: dict[str, Any] | None) -> None:
+    cluster = Cluster("m1")
+    cluster.run("m1", "manager", create=True, cluster=name)
+    assert cluster["m1"].spec == spec
 
 
 @pytest.mark.parametrize("reachable", [True, False])
