@@ -31,14 +31,20 @@ class ActionModule(ApiaryAction):
         with containers.outer_engine(params["engine"]) as api:
             if params["state"] == "started":
                 result = self._started(api, node, params, reached)
-            else:
+            elif params["state"] == "forwarded":
                 result = self._forwarded(api, node, reached)
+            else:
+                result = self._ended(api, node, params["state"])
         return {**result, "endpoint": reached}
 
     def _started(
         self, api: Any, node: containers.Node, params: dict[str, Any], reached: dict[str, Any]
     ) -> dict[str, Any]:
         directory = Path(params["cluster_directory"])
+        if not params["create"] and not containers.exists(node, containers.find(api, node.cluster, node.name)):
+            raise ApiaryError(
+                f"there is no node {node.name} of the cluster {node.cluster} to start: playbooks/site.yml makes it"
+            )
         if self._task.check_mode and not (node.tls_directory / "cert.pem").exists():
             return self._result(node, ["make the node", "start the node"])
         if not self._task.check_mode:
@@ -77,6 +83,18 @@ class ActionModule(ApiaryAction):
                 return {**result, "kernel_lacks": containers.kernel_lacks(inner.info())}
         except ApiaryError:
             return result  # as above
+
+    def _ended(self, api: Any, node: containers.Node, state: str) -> dict[str, Any]:
+        if state == "stopped":
+            found = containers.find(api, node.cluster, node.name)
+            actions = ["stop the node"] if containers.runs(node, found) else []
+            if actions and not self._task.check_mode:
+                containers.stop(api, node, found)
+        else:
+            actions = containers.parts(api, node)
+            if actions and not self._task.check_mode:
+                containers.remove_node(api, node)
+        return self._result(node, actions)
 
     def _result(self, node: containers.Node, actions: list[str]) -> dict[str, Any]:
         result: dict[str, Any] = {"changed": bool(actions), "actions": actions, "kernel_lacks": []}

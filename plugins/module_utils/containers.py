@@ -9,6 +9,7 @@ import hashlib
 import io
 import ipaddress
 import os
+import shutil
 import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -210,6 +211,11 @@ def planned(node: Node, containers: Iterable[Mapping[str, Any]]) -> list[str]:
     return [*actions, *(f"forward {port}" for port in missing_ports(node, containers))]
 
 
+def exists(node: Node, containers: Iterable[Mapping[str, Any]]) -> bool:
+    """Say whether there is a container of the node, as the engine lists the cluster's *containers*."""
+    return _container_of(node, containers) is not None
+
+
 def runs(node: Node, containers: Iterable[Mapping[str, Any]]) -> bool:
     """Say whether the node's container runs, as the engine lists the cluster's *containers*."""
     own = _container_of(node, containers)
@@ -313,6 +319,49 @@ def start(api: Any, node: Node, container: str) -> None:
                 "'docker system df' shows what takes it"
             ) from error
         raise
+
+
+def stop(api: Any, node: Node, containers: Iterable[Mapping[str, Any]]) -> None:
+    """End the node's engine gracefully, and what leads ports to it, so that they refuse and do not hang."""
+    containers = list(containers)
+    for item in containers:
+        if item["Labels"].get(FORWARD_LABEL) == node.name:
+            remove(api, item["Id"])
+    if own := _container_of(node, containers):
+        api.stop(own["Id"], timeout=_STOP_SECONDS)
+
+
+def parts(api: Any, node: Node) -> list[str]:
+    """Return what there is of the node, in words of its removal."""
+    return [
+        *sorted(f"remove the container {item['Names'][0].lstrip('/')}" for item in _own(api, node)),
+        *(f"remove the volume {volume['Name']}" for volume in _volumes(api, node)),
+        *([f"remove {node.tls_directory}"] if node.tls_directory.exists() else []),
+    ]
+
+
+def remove_node(api: Any, node: Node) -> None:
+    """Remove the node's containers, its volume with all its data, and its keys."""
+    for item in _own(api, node):
+        remove(api, item["Id"])
+    for volume in _volumes(api, node):
+        api.remove_volume(volume["Name"], force=True)
+    if node.tls_directory.exists():
+        shutil.rmtree(node.tls_directory)
+
+
+def _own(api: Any, node: Node) -> list[Mapping[str, Any]]:
+    return [
+        item
+        for item in find(api, node.cluster, node.name)
+        if node.name in (item["Labels"].get(NODE_LABEL), item["Labels"].get(FORWARD_LABEL))
+    ]
+
+
+def _volumes(api: Any, node: Node) -> list[Mapping[str, Any]]:
+    labels = [f"{name}={value}" for name, value in node.labels.items()]
+    found: list[Mapping[str, Any]] = api.volumes(filters={"label": labels})["Volumes"] or []
+    return found
 
 
 def remove(api: Any, container: str) -> None:

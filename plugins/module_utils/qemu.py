@@ -374,10 +374,10 @@ def wait_for_api(machine: Machine, timeout_seconds: float, interval_seconds: flo
     )
 
 
-def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> None:
+def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> bool:
     """End the machine whose files are in *directory*; gracefully as Ctrl-Alt-Del does it, or at once.
 
-    One that does not end in time is killed.
+    One that does not end in time is killed; return whether it was not.
     """
     monitor_path = directory / "monitor"
     try:
@@ -389,10 +389,12 @@ def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> Non
                 monitor.execute("quit")
     except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
         pass
-    if not wait_until(lambda: not processes(directory), timeout_seconds, 0.1):
-        for process in processes(directory):
-            os.kill(process, signal.SIGKILL)
-        wait_until(lambda: not processes(directory), timeout_seconds, 0.1)
+    if wait_until(lambda: not processes(directory), timeout_seconds, 0.1):
+        return True
+    for process in processes(directory):
+        os.kill(process, signal.SIGKILL)
+    wait_until(lambda: not processes(directory), timeout_seconds, 0.1)
+    return False
 
 
 def wait_until(condition: Callable[[], bool], timeout_seconds: float, interval_seconds: float) -> bool:

@@ -17,7 +17,7 @@ from unittest.mock import MagicMock
 import docker.errors
 import pytest
 
-from ansible_collections.apiary.swarm.plugins.action import container_cluster, container_preflight
+from ansible_collections.apiary.swarm.plugins.action import container_cluster, container_machine, container_preflight
 from ansible_collections.apiary.swarm.plugins.module_utils import containers
 from ansible_collections.apiary.swarm.plugins.module_utils.containers import Node, Port
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
@@ -295,10 +295,74 @@ def api(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     return api
 
 
-def action(kind: Any) -> Any:
+def action(kind: Any, *, check: bool = False) -> Any:
     made = kind.ActionModule.__new__(kind.ActionModule)
-    made._task = MagicMock(check_mode=False, diff=False)
+    made._task = MagicMock(check_mode=check, diff=False)
     return made
+
+
+def machine_params(directory: Path, state: str, **given: Any) -> dict[str, Any]:
+    return {
+        "name": "node1",
+        "state": state,
+        "create": True,
+        "engine": "",
+        "cluster": "hive",
+        "cluster_directory": str(directory),
+        "image": "apiary/node:1",
+        "network": "192.168.97.0/24",
+        "address": "192.168.97.101",
+        "entrypoint": "127.0.97.101",
+        "published_ports": [],
+        "privileges": "auto",
+        "timeout_seconds": 60,
+        **given,
+    }
+
+
+def test_node_is_stopped_once_and_what_leads_to_it_refuses(api: MagicMock, node: Node, tmp_path: Path) -> None:
+    api.containers.return_value = [listed(node), forwarder(node, "5000/tcp")]
+    result = action(container_machine).outcome(machine_params(tmp_path, "stopped"), {})
+    assert (result["changed"], result["actions"]) == (True, ["stop the node"])
+    assert [call.args[0] for call in api.remove_container.call_args_list] == ["forward 5000/tcp"]
+    api.stop.assert_called_once_with("1" * 64, timeout=30)
+    api.containers.return_value = [listed(node, state="exited")]
+    assert not action(container_machine).outcome(machine_params(tmp_path, "stopped"), {})["changed"]
+    api.stop.assert_called_once()
+
+
+def test_node_that_is_not_there_is_not_made_by_a_start(api: MagicMock, tmp_path: Path) -> None:
+    with pytest.raises(ApiaryError, match=r"no node node1 of the cluster hive to start: playbooks/site\.yml makes it"):
+        action(container_machine).outcome(machine_params(tmp_path, "started", create=False), {})
+    api.create_container.assert_not_called()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_one_node_is_removed_with_its_data_and_nothing_else(
+    api: MagicMock, node: Node, tmp_path: Path, check: bool
+) -> None:
+    keys = tmp_path / "machines" / "node1"
+    keys.mkdir(parents=True)
+    (tmp_path / "pki").mkdir()
+    api.containers.return_value = [listed(node), forwarder(node, "5000/tcp")]
+    api.volumes.return_value = {"Volumes": [{"Name": "hive-node1"}]}
+    result = action(container_machine, check=check).outcome(machine_params(tmp_path, "absent"), {})
+    assert result["actions"] == [
+        "remove the container hive-node1",
+        "remove the container hive-node1-5000-tcp",
+        "remove the volume hive-node1",
+        f"remove {keys}",
+    ]
+    asked = api.volumes.call_args.kwargs["filters"]["label"]
+    assert asked == ["apiary.cluster=hive", "apiary.node=node1"]  # all of them must hold
+    assert keys.exists() == check
+    assert api.remove_container.call_count == api.remove_volume.call_count * 2 == (0 if check else 2)
+    assert (tmp_path / "pki").exists()
+    api.remove_network.assert_not_called()
+
+
+def test_node_that_is_gone_is_removed_without_a_change(api: MagicMock, tmp_path: Path) -> None:
+    assert not action(container_machine).outcome(machine_params(tmp_path, "absent"), {})["changed"]
 
 
 def preflight_params(*names: str) -> dict[str, Any]:
