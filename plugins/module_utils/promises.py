@@ -30,7 +30,9 @@ from ansible_collections.apiary.swarm.plugins.module_utils.report import table
 from ansible_collections.apiary.swarm.plugins.module_utils.stack import Record, spec_digest, update_state
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     PORT,
+    REMEMBERED_LABEL,
     differ,
+    hostname,
     label_text,
     node_addr,
     with_port,
@@ -219,10 +221,6 @@ def verdicts(seen: Seen) -> list[Verdict]:
     return result
 
 
-def hostname(node: Object) -> str:
-    return str(node.get("Description", {}).get("Hostname") or node["ID"])
-
-
 # Machines
 
 
@@ -311,7 +309,9 @@ def _node_differences(host: Host, node: Object) -> Iterator[str]:
     if host.availability not in ("keep", spec.get("Availability")):
         yield f"has the availability {spec.get('Availability')}, not {host.availability}"
     elif host.availability == "keep" and spec.get("Availability") != "active":
-        yield Remark(f"{host.name} has the availability {spec.get('Availability')}; the inventory asks for none")
+        away = "; it is stopped, or its restart was interrupted: playbooks/start.yml gives it its work back"
+        known = away if REMEMBERED_LABEL in (spec.get("Labels") or {}) else "; the inventory asks for none"
+        yield Remark(f"{host.name} has the availability {spec.get('Availability')}{known}")
     if host.address and differ(host.address, node_addr(node)):
         yield f"has the address {node_addr(node)} in the swarm, not {host.address}"
     address, _, port = str(_manager(node).get("Addr") or "").rpartition(":")
@@ -514,8 +514,7 @@ def _spread(seen: Seen, swarm: Swarm) -> Iterator[str]:
         fewest = [node for node in nodes if counts[node["ID"]] < max(counts.values()) - 1]
         excuse = "" if seen.strict else _excuse(tasks, swarm.tasks, fewest)
         if excuse:
-            forced = f"docker service update --force {service['Spec']['Name']}"
-            yield Remark(f"{name}: {told}; {excuse}. {forced} places them anew")
+            yield Remark(f"{name}: {told}; {excuse}. playbooks/rebalance.yml spreads them")
         else:
             yield f"{name}: {told}"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.ingress import is_proxied, live_ports
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm import host_of, hostname
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -19,14 +20,13 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  " + "  ".join(row).rstrip() for row in padded]
 
 
-def _node_row(node: Mapping[str, Any], entrypoints: Mapping[str, str]) -> tuple[str, ...]:
-    name = node["Description"]["Hostname"]
+def _node_row(node: Mapping[str, Any], entrypoint: str) -> tuple[str, ...]:
     manager = node.get("ManagerStatus")
     role = "leader" if manager and manager.get("Leader") else node["Spec"]["Role"]
     state = node["Status"]["State"]
     if node["Spec"]["Availability"] != "active":
         state += f", {node['Spec']['Availability']}"
-    return name, role, state, node["Status"].get("Addr", ""), entrypoints.get(name, "")
+    return hostname(node), role, state, node["Status"].get("Addr", ""), entrypoint
 
 
 def _wanted(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> str:
@@ -38,16 +38,27 @@ def _wanted(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> s
     return "job"
 
 
-def _urls(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], entrypoints: Mapping[str, str]) -> list[str]:
+def _urls(service: Mapping[str, Any], places: Iterable[tuple[Mapping[str, Any], str]]) -> list[str]:
+    """Return where the ports of a service are open; *places* are the nodes and their entrypoints."""
     # A drained node has no proxy; it does have the routing mesh.
-    drained = {node["Description"]["Hostname"] for node in nodes if node["Spec"]["Availability"] == "drain"}
-    closed = drained if is_proxied(service) else set()
+    is_closed = is_proxied(service)
     return [
-        f"http://{address}:{port.published}"
+        f"http://{entrypoint}:{port.published}"
         for port in live_ports(service["Spec"]["Name"], service)
         if port.protocol == "tcp"
-        for name, address in entrypoints.items()
-        if name not in closed
+        for node, entrypoint in places
+        if entrypoint and node["Status"]["State"] == "ready"
+        if not (is_closed and node["Spec"]["Availability"] == "drain")
+    ]
+
+
+def strangers(nodes: Iterable[Mapping[str, Any]], hosts: Mapping[str, str]) -> list[str]:
+    """Return what to say of nodes that are none of *hosts* (name → address in the swarm)."""
+    return [
+        f"{hostname(node)} ({node['Spec']['Role']}, {node['Status']['State']}) is not in the inventory: "
+        f"playbooks/remove_node.yml -e node={hostname(node)} removes it"
+        for node in sorted(nodes, key=hostname)
+        if not host_of(node, hosts)
     ]
 
 
@@ -68,11 +79,16 @@ def cluster_report(
     nodes: Sequence[Mapping[str, Any]],
     services: Sequence[Mapping[str, Any]],
     tasks: Iterable[Mapping[str, Any]],
+    addresses: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the report on the cluster *name*; nodes, services and tasks are as the Engine's API lists them."""
+    """Return the report on the cluster *name*; nodes, services and tasks are as the Engine's API lists them.
+
+    *entrypoints* has all hosts of the inventory, *addresses* those that they have in the swarm, where they are known.
+    """
     lines = [f"Cluster {name}", ""]
-    rows = sorted(_node_row(node, entrypoints) for node in nodes)
-    lines += table([("NODE", "ROLE", "STATE", "ADDRESS", "ENTRYPOINT"), *rows])
+    hosts = {host: (addresses or {}).get(host, "") for host in entrypoints}
+    places = [(node, entrypoints.get(host_of(node, hosts), "")) for node in sorted(nodes, key=hostname)]
+    lines += table([("NODE", "ROLE", "STATE", "ADDRESS", "ENTRYPOINT"), *(_node_row(*place) for place in places)])
     if services:
         running = Counter(task["ServiceID"] for task in tasks if task["Status"]["State"] == "running")
         ordered = sorted(services, key=lambda service: service["Spec"]["Name"])
@@ -83,9 +99,11 @@ def cluster_report(
                     service["Spec"]["Name"],
                     f"{running[service['ID']]}/{_wanted(service, nodes)}",
                     service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"].partition("@")[0],
-                    "  ".join(_urls(service, nodes, entrypoints)),
+                    "  ".join(_urls(service, places)),
                 )
                 for service in ordered
             ),
         ])]  # fmt: skip
+    if unknown := strangers(nodes, hosts):
+        lines += ["", *unknown]
     return "\n".join([*lines, "", "To point a Docker client at it:", *(f"  {line}" for line in client_lines(endpoint))])
