@@ -52,14 +52,11 @@ def _urls(service: Mapping[str, Any], places: Iterable[tuple[Mapping[str, Any], 
     ]
 
 
-def strangers(nodes: Iterable[Mapping[str, Any]], hosts: Mapping[str, str]) -> list[str]:
-    """Return what to say of nodes that are none of *hosts* (name → address in the swarm)."""
-    return [
-        f"{hostname(node)} ({node['Spec']['Role']}, {node['Status']['State']}) is not in the inventory: "
-        f"playbooks/remove_node.yml -e node={hostname(node)} removes it"
-        for node in sorted(nodes, key=hostname)
-        if not host_of(node, hosts)
-    ]
+def stranger(node: Mapping[str, Any]) -> str:
+    """Return what to say of a node that the inventory does not name."""
+    name, role, state = hostname(node), node["Spec"].get("Role"), node["Status"].get("State")
+    removal = f"playbooks/remove_node.yml -e node={name} removes it"
+    return f"{name} ({role}, {state}) is not in the inventory: {removal}"
 
 
 def client_lines(endpoint: Mapping[str, Any]) -> list[str]:
@@ -104,6 +101,6 @@ def cluster_report(
                 for service in ordered
             ),
         ])]  # fmt: skip
-    if unknown := strangers(nodes, hosts):
+    if unknown := [stranger(node) for node, _entrypoint in places if not host_of(node, hosts)]:
         lines += ["", *unknown]
     return "\n".join([*lines, "", "To point a Docker client at it:", *(f"  {line}" for line in client_lines(endpoint))])
