@@ -33,6 +33,8 @@ class ActionModule(ApiaryAction):
                 result = self._started(api, node, params, reached)
             elif params["state"] == "forwarded":
                 result = self._forwarded(api, node, reached)
+            elif params["state"] == "revoked":
+                result = self._revoked(api, node, reached, params["timeout_seconds"])
             else:
                 result = self._ended(api, node, params["state"])
         return {**result, "endpoint": reached}
@@ -84,6 +86,16 @@ class ActionModule(ApiaryAction):
         except ApiaryError:
             return result  # as above
 
+    def _revoked(self, api: Any, node: containers.Node, reached: dict[str, Any], seconds: int) -> dict[str, Any]:
+        found = containers.find(api, node.cluster, node.name)
+        # one that does not run gets the list when it starts
+        if not containers.runs(node, found) or containers.knows_revocations(api, node):
+            return self._result(node, [])
+        if not self._task.check_mode:
+            containers.tell_revocations(api, node)
+            containers.wait_until_answering(api, node, reached, seconds)
+        return self._result(node, ["bring the list of revoked certificates up to date"])
+
     def _ended(self, api: Any, node: containers.Node, state: str) -> dict[str, Any]:
         if state == "stopped":
             found = containers.find(api, node.cluster, node.name)
@@ -114,5 +126,6 @@ def _node(params: dict[str, Any], directory: Path) -> containers.Node:
         ports=frozenset(containers.Port(port["protocol"], port["published"]) for port in params["published_ports"]),
         privileges=params["privileges"],
         authority=directory / "pki" / "ca.pem",
+        revocations=directory / "pki" / "crl.pem",
         tls_directory=directory / "machines" / params["name"],
     )

@@ -32,6 +32,8 @@ class ActionModule(ApiaryAction):
         running = is_running(machine.monitor_path) and not machine.newborn_path.exists()
         if params["state"] in ("stopped", "absent"):
             return self._ended(machine, params, running=running)
+        if params["state"] == "revoked":
+            return self._revoked(machine, params, running=running)
         if params["state"] == "started" and not params["create"] and not machine.exists():
             raise ApiaryError(
                 f"there is no machine {machine.name} of the cluster {params['cluster']} to start: playbooks/site.yml "
@@ -67,6 +69,15 @@ class ActionModule(ApiaryAction):
                 )
         result["changed"] = bool(actions)
         return result
+
+    def _revoked(self, machine: qemu.Machine, params: dict[str, Any], *, running: bool) -> dict[str, Any]:
+        # one that does not run gets the list when it boots
+        if not running or qemu.knows_revocations(machine):
+            return self._result(machine, [])
+        if not self._task.check_mode:
+            qemu.tell_revocations(machine)
+            qemu.wait_for_api(machine, params["boot_timeout_seconds"])
+        return self._result(machine, ["bring the list of revoked certificates up to date"])
 
     def _ended(self, machine: qemu.Machine, params: dict[str, Any], *, running: bool) -> dict[str, Any]:
         if params["state"] == "stopped":

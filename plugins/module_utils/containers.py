@@ -36,6 +36,7 @@ PORTS_LABEL = "apiary.ports"
 #: an engine's label, with the features of its kernel that are missing, separated by commas
 KERNEL_LABEL = "apiary.kernel.lacks"
 _MODULES = "/lib/modules"
+_REVOKED = "crl.pem"
 #: an engine that ends gracefully takes a second or two for each container
 _STOP_SECONDS = 30
 _POLL_SECONDS = 0.2
@@ -86,8 +87,9 @@ class Node:
     entrypoint: str
     ports: frozenset[Port]
     privileges: str
-    #: the authority's certificate, and the directory of the node's own key.pem and cert.pem
+    #: the authority's certificate, its list of revoked ones, and the directory of the node's own key.pem and cert.pem
     authority: Path
+    revocations: Path
     tls_directory: Path
 
     @property
@@ -261,6 +263,7 @@ def bring_up(api: Any, node: Node, containers: Iterable[Mapping[str, Any]]) -> N
     elif own["State"] == "paused":
         api.unpause(own["Id"])
     elif own["State"] != "running":
+        api.put_archive(own["Id"], "/etc", _tls_archive(node))  # what was revoked meanwhile
         start(api, node, own["Id"])
 
 
@@ -452,12 +455,44 @@ def _tls_archive(node: Node) -> bytes:
         home = tarfile.TarInfo("docker")
         home.type, home.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(home)
-        for path in (node.authority, node.tls_directory / "cert.pem", node.tls_directory / "key.pem"):
-            content = path.read_bytes()
-            member = tarfile.TarInfo(f"docker/{path.name}")
+        for name, content in _tls_files(node).items():
+            member = tarfile.TarInfo(f"docker/{name}")
             member.size, member.mode = len(content), 0o600
             tar.addfile(member, io.BytesIO(content))
     return archive.getvalue()
+
+
+def _tls_files(node: Node) -> dict[str, bytes]:
+    own = node.tls_directory
+    return {
+        "ca.pem": node.authority.read_bytes(),
+        _REVOKED: node.revocations.read_bytes(),
+        "server.pem": (own / "cert.pem").read_bytes() + (own / "key.pem").read_bytes(),
+    }
+
+
+def knows_revocations(api: Any, node: Node) -> bool:
+    """Say whether the node has the list of revoked certificates as it is now."""
+    try:
+        chunks, _stat = api.get_archive(node.container, f"/etc/docker/{_REVOKED}")
+    except docker.errors.NotFound:
+        return False
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+        file = tar.extractfile(_REVOKED)
+        return file is not None and file.read() == node.revocations.read_bytes()
+
+
+def tell_revocations(api: Any, node: Node) -> None:
+    """Give the running node the list of revoked certificates, and end all connections, also those that are open."""
+    api.put_archive(node.container, "/etc", _tls_archive(node))
+    execution = api.exec_create(node.container, ["sh", "-c", 'kill "$(cat /run/api.pid)"'])
+    output = api.exec_start(execution["Id"])
+    if status := api.exec_inspect(execution["Id"])["ExitCode"]:
+        raise ApiaryError(
+            f"{node.container} has the new list of revoked certificates, but does not heed it yet (exit code {status}: "
+            f"{output.decode(errors='replace').strip()}). Have it made anew: playbooks/remove_node.yml -e "
+            f"node={node.name}, then playbooks/site.yml"
+        )
 
 
 def wait_until_answering(api: Any, node: Node, endpoint: Mapping[str, Any], timeout_seconds: float) -> dict[str, Any]:

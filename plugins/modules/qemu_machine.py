@@ -43,10 +43,12 @@ options:
     description:
       - V(started) makes, starts and waits for the machine.
       - V(forwarded) only brings the forwarded ports of a running machine up to date.
+      - V(revoked) brings the list of revoked certificates to a running machine, over SSH, and ends all connections to
+        its engine. A machine that does not run gets it when it boots.
       - V(stopped) shuts the machine down; its disk, keys and addresses stay.
       - V(absent) ends the machine and removes its disk and its keys, and nothing else of the cluster.
     type: str
-    choices: [started, forwarded, stopped, absent]
+    choices: [started, forwarded, revoked, stopped, absent]
     default: started
   create:
     description: Whether a machine that is not there is made. Without, V(started) of O(state) fails.
@@ -213,7 +215,7 @@ pending:
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["started", "forwarded", "stopped", "absent"], "default": "started"},
+    "state": {"type": "str", "choices": ["started", "forwarded", "revoked", "stopped", "absent"], "default": "started"},
     "create": {"type": "bool", "default": True},
     "cluster_directory": {"type": "path", "required": True},
     "cluster": {"type": "str", "required": True},

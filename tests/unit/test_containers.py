@@ -33,7 +33,7 @@ docker0	000011AC	00000000	0001	0	0	0	0000FFFF	0	0	0
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    for name in ("ca.pem", "cert.pem", "key.pem"):
+    for name in ("ca.pem", "crl.pem", "cert.pem", "key.pem"):
         (tmp_path / name).write_text(f"content of {name}")
     return Node(
         cluster="hive",
@@ -45,6 +45,7 @@ def node(tmp_path: Path) -> Node:
         ports=frozenset({Port("tcp", 4000)}),
         privileges="auto",
         authority=tmp_path / "ca.pem",
+        revocations=tmp_path / "crl.pem",
         tls_directory=tmp_path,
     )
 
@@ -194,7 +195,7 @@ def test_keys_are_readable_by_root_alone(node: Node) -> None:
     (_container, path, data), _ = api.put_archive.call_args
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         files = {f"{path}/{member.name}": member.mode for member in tar if member.isfile()}
-    assert files == dict.fromkeys(["/etc/docker/ca.pem", "/etc/docker/cert.pem", "/etc/docker/key.pem"], 0o600)
+    assert files == dict.fromkeys(["/etc/docker/ca.pem", "/etc/docker/crl.pem", "/etc/docker/server.pem"], 0o600)
 
 
 @pytest.mark.parametrize(
@@ -457,3 +458,59 @@ def test_room_for_neighbours_is_reckoned(nodes: int, limit: str, is_short: bool,
 
 def test_unknown_room_for_neighbours_is_no_shortage(tmp_path: Path) -> None:
     assert containers.neighbour_shortage(100, tmp_path / "none") == ""
+
+
+# Certificates that are revoked
+
+
+def archived(content: bytes) -> tuple[list[bytes], dict[str, Any]]:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        member = tarfile.TarInfo("crl.pem")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return [buffer.getvalue()], {}
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    """The files of a cluster and of its node1."""
+    for name in ("pki/ca.pem", "pki/crl.pem", "machines/node1/cert.pem", "machines/node1/key.pem"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "told"),
+    [(b"old", "running", True), (b"pki/crl.pem", "running", False), (b"old", "exited", False)],
+)
+def test_running_node_is_told_once_who_is_shut_out(
+    api: MagicMock, node: Node, lists: Path, monkeypatch: pytest.MonkeyPatch, known: bytes, state: str, told: bool
+) -> None:
+    monkeypatch.setattr(containers, "wait_until_answering", lambda *_: {})
+    api.containers.return_value = [listed(node, state)]
+    api.get_archive.return_value = archived(known)
+    api.exec_inspect.return_value = {"ExitCode": 0}
+    result = action(container_machine).outcome(machine_params(lists, "revoked"), {})
+    assert result["changed"] == told
+    assert api.put_archive.called == told
+    assert api.exec_start.called == told  # so that open connections end
+
+
+def test_node_that_does_not_heed_the_list_is_a_failure(api: MagicMock, node: Node, lists: Path) -> None:
+    api.containers.return_value = [listed(node)]
+    api.get_archive.side_effect = docker.errors.NotFound("no such file")
+    api.exec_inspect.return_value = {"ExitCode": 1}
+    api.exec_start.return_value = b"cat: /run/api.pid: No such file or directory"
+    with pytest.raises(ApiaryError, match=r"does not heed it yet .*playbooks/restart\.yml -e node=node1"):
+        action(container_machine).outcome(machine_params(lists, "revoked"), {})
+
+
+def test_node_that_starts_again_learns_who_was_shut_out_meanwhile(node: Node) -> None:
+    api = MagicMock()
+    (node.revocations).write_text("ann")
+    containers.bring_up(api, node, [listed(node, state="exited")])
+    (_container, _path, data), _ = api.put_archive.call_args
+    assert b"ann" in data
+    assert [call[0] for call in api.method_calls] == ["put_archive", "start"]

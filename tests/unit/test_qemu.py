@@ -243,3 +243,29 @@ def test_machine_that_is_not_there_is_not_made_by_a_start(tmp_path: Path, ended:
     with pytest.raises(ApiaryError, match=r"no machine myvm1 .* to start: playbooks/site\.yml makes it"):
         outcome(nothing, "started", create=False)
     assert not nothing.directory.exists()
+
+
+def test_machine_gets_the_list_of_revoked_certificates(prepared: qemu.Machine) -> None:
+    with tarfile.open(prepared.directory / "config.tar") as archive:
+        content = archive.extractfile("etc/apiary/tls/crl.pem").read()  # type: ignore[union-attr]
+    assert content == (prepared.cluster_directory / "pki" / "crl.pem").read_bytes()
+
+
+@pytest.mark.parametrize(("known", "told"), [("old", True), ("", True), (None, False)])
+def test_running_machine_is_told_once_who_is_shut_out(
+    prepared: qemu.Machine, ended: list[bool], monkeypatch: pytest.MonkeyPatch, known: str | None, told: bool
+) -> None:
+    current = (prepared.cluster_directory / "pki" / "crl.pem").read_text()
+    scripts: list[str] = []
+
+    def ssh(_machine: qemu.Machine, script: str) -> str:
+        scripts.append(script)
+        return current if known is None else known
+
+    monkeypatch.setattr(qemu, "ssh", ssh)
+    monkeypatch.setattr(qemu, "wait_for_api", lambda *_: None)
+    assert outcome(prepared, "revoked")["changed"] == told
+    assert len(scripts) == (2 if told else 1)
+    if told:
+        assert current in scripts[1]
+        assert "killall haproxy" in scripts[1]  # so that open connections end
