@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from ansible_collections.apiary.swarm.plugins.action.cluster_verify import hosts_of, write_json
-from ansible_collections.apiary.swarm.plugins.module_utils import compose, stack
+from ansible_collections.apiary.swarm.plugins.module_utils import compose, persons, stack
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import parse_time
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
@@ -147,7 +147,7 @@ def _asked(port: Port, seconds: int) -> Port:
 
 
 def _certificates(
-    hosts: Iterable[Host], answers: Mapping[str, tuple[Engine, Machine, Certificate | None]], found: _Found | None
+    hosts: Sequence[Host], answers: Mapping[str, tuple[Engine, Machine, Certificate | None]], found: _Found | None
 ) -> list[Certificate]:
     """Return what proves engines and this computer to each other, and the swarm's own authority."""
     files = {}
@@ -157,6 +157,10 @@ def _certificates(
                 files[str(host.docker[key])] = what
     # machines of docker-machine have copies of one certificate
     own = {certificate: None for path, what in files.items() if (certificate := _read(what, Path(path)))}
+    directories = {directory: None for host in hosts if (directory := persons.cluster_directory(host.docker))}
+    for directory in directories:
+        for name, paths in persons.known(directory).items():
+            own |= {certificate: None for path in paths if (certificate := _read(f"the person {name}", path))}
     servers = [certificate for _engine, _machine, certificate in answers.values() if certificate]
     root = (found.swarm.get("TLSInfo") or {}).get("TrustRoot") if found else None
     swarm = [_certificate("the swarm's authority", root.encode())] if root else []
