@@ -503,7 +503,7 @@ def test_node_that_does_not_heed_the_list_is_a_failure(api: MagicMock, node: Nod
     api.get_archive.side_effect = docker.errors.NotFound("no such file")
     api.exec_inspect.return_value = {"ExitCode": 1}
     api.exec_start.return_value = b"cat: /run/api.pid: No such file or directory"
-    with pytest.raises(ApiaryError, match=r"does not heed it yet .*playbooks/restart\.yml -e node=node1"):
+    with pytest.raises(ApiaryError, match=r"does not heed it yet .*remove_node\.yml -e node=node1"):
         action(container_machine).outcome(machine_params(lists, "revoked"), {})
 
 
