@@ -17,7 +17,7 @@ export LC_ALL := C.UTF-8
 
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/$(INVENTORY)
 PYTEST = .venv/bin/pytest $(ARGS)
-SHELL_SCRIPTS = $(shell grep -rlE '^\#!.*\b(ba|da)?sh$$' .ci scripts roles images molecule tests --exclude='*.j2' --exclude='*.md')
+SHELL_SCRIPTS = $(shell grep -rlE '^\#!.*\b(ba|da)?sh$$' .ci scripts roles images molecule tests examples --exclude='*.j2' --exclude='*.md')
 
 # Tests that make clusters use the engine that answers; where none does, they get one of their own.
 WITH_ENGINE = scripts/with-engine

@@ -23,7 +23,9 @@ class Load:
     """Asks each URL in turn, every time over a new connection, from entering to leaving the context.
 
     A client with *failover* asks the next URL when one refuses its connection, as a browser does for a name with
-    several addresses; a request is lost when none takes it. Without, each URL stands for itself.
+    several addresses; a request is lost when none takes it. Without, each URL stands for itself. Docker's own forwarder
+    of a loopback address accepts a connection, and resets it when nobody listens behind it: a reset that comes again
+    at once is such a refusal, one that does not come again is a request that was lost.
     """
 
     urls: Sequence[str]
@@ -64,14 +66,26 @@ class Load:
         for attempt in range(attempts):
             url = self.urls[(number + attempt) % len(self.urls)]
             try:
-                # no session: each request has a connection of its own
-                response = requests.get(url, headers={"Accept": "application/json"}, timeout=_TIMEOUT_SECONDS)
-                response.raise_for_status()
-                return response
+                return self._get(url)
             except requests.ConnectionError as error:
-                if attempt + 1 == attempts or "refused" not in str(error):
+                if attempt + 1 == attempts or not self._is_refusal(url, error):
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _get(self, url: str) -> requests.Response:
+        # no session: each request has a connection of its own
+        response = requests.get(url, headers={"Accept": "application/json"}, timeout=_TIMEOUT_SECONDS)
+        response.raise_for_status()
+        return response
+
+    def _is_refusal(self, url: str, error: requests.ConnectionError) -> bool:
+        if "refused" in str(error):
+            return True
+        try:
+            self._get(url)
+        except requests.ConnectionError:
+            return True
+        return False
 
     def _heard(self, response: requests.Response) -> None:
         self.answers += 1

@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.maintenance import settings
 from ansible_collections.apiary.swarm.plugins.module_utils.report import cluster_report
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm_view import swarm_of
 from ansible_collections.apiary.swarm.plugins.modules.cluster_report import ARGUMENT_SPEC
 
 
@@ -20,14 +21,19 @@ class ActionModule(ApiaryAction):
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         try:
-            with connect(params["docker"]) as api:
+            with swarm_of(params["managers"], settings(params, check_mode=self._task.check_mode)) as swarm:
+                api = swarm.engine.api
                 nodes, services = api.nodes(), api.services()
                 tasks = api.tasks(filters={"desired-state": "running"})
+                asked = swarm.engine.name
         except ApiaryError:
             if not self._task.check_mode:
                 raise
             return {"changed": False, "msg": "there is no cluster to report on yet"}
-        text = cluster_report(params["name"], params["entrypoints"], params["docker"], nodes, services, tasks)
+        endpoint = next(manager["docker"] for manager in params["managers"] if manager["name"] == asked)
+        text = cluster_report(
+            params["name"], params["entrypoints"], endpoint, nodes, services, tasks, params["addresses"]
+        )
         if params["docker_note"]:
             text += f"\n  # {params['docker_note']}"
         return {"changed": False, "cluster_report": text}

@@ -43,14 +43,14 @@ class ActionModule(ApiaryAction):
         promises = [verdict.as_dict() for verdict in judged]
         kept = all(verdict.kept for verdict in judged)
         if params["file"]:
-            _write(Path(params["file"]), {"cluster": params["name"], "kept": kept, "promises": promises})
+            write_json(Path(params["file"]), {"cluster": params["name"], "kept": kept, "promises": promises})
         result: dict[str, Any] = {"changed": False, "promises": promises}
         return result | ({"cluster_report": text} if kept else {"failed": True, "msg": text})
 
 
 def look(params: Mapping[str, Any]) -> Seen:
     """Ask all engines, a manager, and the published ports."""
-    hosts = _hosts(params)
+    hosts = hosts_of(params)
     document = compose.parse(params["compose"])
     compose.name_images(document, params["images"])
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -83,7 +83,7 @@ def look(params: Mapping[str, Any]) -> Seen:
     return Seen(**what, swarm=None, why_no_swarm=f"{why} ({'; '.join(reasons)})" if reasons else why)
 
 
-def _hosts(params: Mapping[str, Any]) -> list[Host]:
+def hosts_of(params: Mapping[str, Any]) -> list[Host]:
     """Return what is asked of each host, managers first."""
     return [
         Host(
@@ -194,8 +194,9 @@ def _hear(
         return [], [*deaf, str(error)]
 
 
-def _write(path: Path, verdict: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write what programs are to read."""
     try:
-        path.write_text(json.dumps(verdict, indent=2) + "\n")
+        path.write_text(json.dumps(document, indent=2) + "\n")
     except OSError as error:
-        raise ApiaryError(f"cannot write the verdicts to {path}: {error.strerror}") from error
+        raise ApiaryError(f"cannot write {path}: {error.strerror}") from error

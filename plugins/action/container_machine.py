@@ -31,14 +31,22 @@ class ActionModule(ApiaryAction):
         with containers.outer_engine(params["engine"]) as api:
             if params["state"] == "started":
                 result = self._started(api, node, params, reached)
-            else:
+            elif params["state"] == "forwarded":
                 result = self._forwarded(api, node, reached)
+            elif params["state"] == "revoked":
+                result = self._revoked(api, node, reached, params["timeout_seconds"])
+            else:
+                result = self._ended(api, node, params["state"])
         return {**result, "endpoint": reached}
 
     def _started(
         self, api: Any, node: containers.Node, params: dict[str, Any], reached: dict[str, Any]
     ) -> dict[str, Any]:
         directory = Path(params["cluster_directory"])
+        if not params["create"] and not containers.exists(node, containers.find(api, node.cluster, node.name)):
+            raise ApiaryError(
+                f"there is no node {node.name} of the cluster {node.cluster} to start: playbooks/site.yml makes it"
+            )
         if self._task.check_mode and not (node.tls_directory / "cert.pem").exists():
             return self._result(node, ["make the node", "start the node"])
         if not self._task.check_mode:
@@ -78,6 +86,28 @@ class ActionModule(ApiaryAction):
         except ApiaryError:
             return result  # as above
 
+    def _revoked(self, api: Any, node: containers.Node, reached: dict[str, Any], seconds: int) -> dict[str, Any]:
+        found = containers.find(api, node.cluster, node.name)
+        # one that does not run gets the list when it starts
+        if not containers.runs(node, found) or containers.knows_revocations(api, node):
+            return self._result(node, [])
+        if not self._task.check_mode:
+            containers.tell_revocations(api, node)
+            containers.wait_until_answering(api, node, reached, seconds)
+        return self._result(node, ["bring the list of revoked certificates up to date"])
+
+    def _ended(self, api: Any, node: containers.Node, state: str) -> dict[str, Any]:
+        if state == "stopped":
+            found = containers.find(api, node.cluster, node.name)
+            actions = ["stop the node"] if containers.runs(node, found) else []
+            if actions and not self._task.check_mode:
+                containers.stop(api, node, found)
+        else:
+            actions = containers.parts(api, node)
+            if actions and not self._task.check_mode:
+                containers.remove_node(api, node)
+        return self._result(node, actions)
+
     def _result(self, node: containers.Node, actions: list[str]) -> dict[str, Any]:
         result: dict[str, Any] = {"changed": bool(actions), "actions": actions, "kernel_lacks": []}
         if self._task.diff and actions:
@@ -96,5 +126,6 @@ def _node(params: dict[str, Any], directory: Path) -> containers.Node:
         ports=frozenset(containers.Port(port["protocol"], port["published"]) for port in params["published_ports"]),
         privileges=params["privileges"],
         authority=directory / "pki" / "ca.pem",
+        revocations=directory / "pki" / "crl.pem",
         tls_directory=directory / "machines" / params["name"],
     )

@@ -141,7 +141,9 @@ class _Machine:
                 self.act("remove the machine", self.remove)
             return
         self.refuse_what_cannot_be()
-        if self.to_be_made():
+        if not self.params["create"] and state == "stopped" and self.state in ("absent", "gone"):
+            return
+        if self.is_lacking():
             if self.state != "absent":
                 self.act("remove what is left of the machine", self.remove)
             self.act("make and start the machine", self.create)
@@ -166,6 +168,14 @@ class _Machine:
         self.actions.append(action)
         if not self.check_mode:
             do()
+
+    def is_lacking(self) -> bool:
+        """Say whether the machine is to be made; where nothing may be made, that there is none is an error."""
+        if self.params["create"]:
+            return self.to_be_made()
+        if self.state == "absent" or (self.state == "gone" and self.to_be_made()):
+            raise ApiaryError(f"docker-machine has no machine {self.name} to start: playbooks/site.yml makes it")
+        return False
 
     def to_be_made(self) -> bool:
         """Say whether there is no machine to keep: none, half of one that never was whole, or one to be made anew."""

@@ -23,6 +23,8 @@ class ActionModule(ApiaryAction):
         storage = Path(params["storage_path"]).expanduser().absolute()
         named, own, foreign = set(params["names"]), [], []
         for store in stores(storage):
+            if params["only_named"] and store.name not in named:
+                continue
             # what has no configuration is what a create that was killed has left
             if store.cluster == params["cluster"] or (store.name in named and (params["adopt"] or not store.config())):
                 own.append(store)

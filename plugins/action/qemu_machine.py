@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils import qemu, qemu_sna
 from ansible_collections.apiary.swarm.plugins.module_utils.accelerator import choose_accelerator
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import prepared
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import lock, private_directory
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_ssh_key
 from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, is_running
@@ -28,16 +30,22 @@ class ActionModule(ApiaryAction):
         machine = _machine(params)
         check_mode = self._task.check_mode
         running = is_running(machine.monitor_path) and not machine.newborn_path.exists()
+        if params["state"] in ("stopped", "absent"):
+            return self._ended(machine, params, running=running)
+        if params["state"] == "revoked":
+            return self._revoked(machine, params, running=running)
+        if params["state"] == "started" and not params["create"] and not machine.exists():
+            raise ApiaryError(
+                f"there is no machine {machine.name} of the cluster {params['cluster']} to start: playbooks/site.yml "
+                "makes it"
+            )
         if running:
             actions = qemu.set_forwards(machine, check_mode=check_mode)
         elif params["state"] == "forwarded":
             actions = []
         else:
             actions = _planned_start(machine, params)
-        result: dict[str, Any] = {"actions": actions, "pending": {}}
-        if self._task.diff and actions:
-            result["diff"] = {"before": "", "after": "".join(f"{machine.name}: {action}\n" for action in actions)}
-
+        result = self._result(machine, actions)
         if params["state"] == "started" and not check_mode:
             with prepared(machine.cluster_directory, params["cluster"]):
                 ensure_ssh_key(private_directory(machine.cluster_directory / "ssh") / "id_ed25519", "apiary")
@@ -60,6 +68,38 @@ class ActionModule(ApiaryAction):
                     + (", but the size of a disk stays as it was made" if key == "disk_gib" else "")
                 )
         result["changed"] = bool(actions)
+        return result
+
+    def _revoked(self, machine: qemu.Machine, params: dict[str, Any], *, running: bool) -> dict[str, Any]:
+        # one that does not run gets the list when it boots
+        if not running or qemu.knows_revocations(machine):
+            return self._result(machine, [])
+        if not self._task.check_mode:
+            qemu.tell_revocations(machine)
+            qemu.wait_for_api(machine, params["boot_timeout_seconds"])
+        return self._result(machine, ["bring the list of revoked certificates up to date"])
+
+    def _ended(self, machine: qemu.Machine, params: dict[str, Any], *, running: bool) -> dict[str, Any]:
+        if params["state"] == "stopped":
+            actions = ["stop the machine"] if running else []
+            if actions and not self._task.check_mode:
+                in_time = qemu.stop(machine.directory, graceful=True, timeout_seconds=params["stop_timeout_seconds"])
+                if not in_time:
+                    Display().warning(
+                        f"{machine.name} did not shut down within {params['stop_timeout_seconds']} s "
+                        "(qemu_machine_stop_timeout_seconds) and has lost its power"
+                    )
+        else:
+            actions = [f"remove {machine.directory}"] if machine.directory.exists() else []
+            if actions and not self._task.check_mode:
+                qemu.stop(machine.directory, graceful=False)
+                shutil.rmtree(machine.directory)
+        return self._result(machine, actions)
+
+    def _result(self, machine: qemu.Machine, actions: list[str]) -> dict[str, Any]:
+        result: dict[str, Any] = {"changed": bool(actions), "actions": actions, "pending": {}}
+        if self._task.diff and actions:
+            result["diff"] = {"before": "", "after": "".join(f"{machine.name}: {action}\n" for action in actions)}
         return result
 
 

@@ -102,6 +102,8 @@ class _Watch:
 
     def _look(self, now: datetime, since: datetime, deployed: Mapping[str, str] | None) -> dict[str, ServiceVerdict]:
         services = stack.services_of(self.api.services(filters=self.filters), self.name)
+        if not services and self.params["missing_ok"]:
+            return {}
         if not services:
             raise ApiaryError(f"there is no stack {self.name} in the swarm: deploy it with playbooks/stack.yml")
         self.tasks = self.api.tasks(filters=self.filters)

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.files import lock, private_directory, write_private
-from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_authority, ensure_certificate
+from ansible_collections.apiary.swarm.plugins.module_utils.pki import (
+    ensure_authority,
+    ensure_certificate,
+    ensure_revocations,
+)
 
 #: where machines of Apiary's own have their Docker API, with TLS
 API_PORT = 2376
@@ -25,6 +29,7 @@ def prepared(directory: Path, cluster: str) -> Iterator[None]:
     private_directory(directory)
     with lock(directory / "lock"):
         ensure_authority(directory / "pki", cluster)
+        ensure_revocations(directory / "pki")
         authority = (directory / "pki" / "ca.pem").read_bytes()
         client = private_directory(directory / "client")  # laid out as DOCKER_CERT_PATH wants it
         if not (client / "ca.pem").exists() or (client / "ca.pem").read_bytes() != authority:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import ipaddress
 import os
+import shutil
 import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +36,7 @@ PORTS_LABEL = "apiary.ports"
 #: an engine's label, with the features of its kernel that are missing, separated by commas
 KERNEL_LABEL = "apiary.kernel.lacks"
 _MODULES = "/lib/modules"
+_REVOKED = "crl.pem"
 #: an engine that ends gracefully takes a second or two for each container
 _STOP_SECONDS = 30
 _POLL_SECONDS = 0.2
@@ -85,8 +87,9 @@ class Node:
     entrypoint: str
     ports: frozenset[Port]
     privileges: str
-    #: the authority's certificate, and the directory of the node's own key.pem and cert.pem
+    #: the authority's certificate, its list of revoked ones, and the directory of the node's own key.pem and cert.pem
     authority: Path
+    revocations: Path
     tls_directory: Path
 
     @property
@@ -210,6 +213,11 @@ def planned(node: Node, containers: Iterable[Mapping[str, Any]]) -> list[str]:
     return [*actions, *(f"forward {port}" for port in missing_ports(node, containers))]
 
 
+def exists(node: Node, containers: Iterable[Mapping[str, Any]]) -> bool:
+    """Say whether there is a container of the node, as the engine lists the cluster's *containers*."""
+    return _container_of(node, containers) is not None
+
+
 def runs(node: Node, containers: Iterable[Mapping[str, Any]]) -> bool:
     """Say whether the node's container runs, as the engine lists the cluster's *containers*."""
     own = _container_of(node, containers)
@@ -255,6 +263,7 @@ def bring_up(api: Any, node: Node, containers: Iterable[Mapping[str, Any]]) -> N
     elif own["State"] == "paused":
         api.unpause(own["Id"])
     elif own["State"] != "running":
+        api.put_archive(own["Id"], "/etc", _tls_archive(node))  # what was revoked meanwhile
         start(api, node, own["Id"])
 
 
@@ -313,6 +322,49 @@ def start(api: Any, node: Node, container: str) -> None:
                 "'docker system df' shows what takes it"
             ) from error
         raise
+
+
+def stop(api: Any, node: Node, containers: Iterable[Mapping[str, Any]]) -> None:
+    """End the node's engine gracefully, and what leads ports to it, so that they refuse and do not hang."""
+    containers = list(containers)
+    for item in containers:
+        if item["Labels"].get(FORWARD_LABEL) == node.name:
+            remove(api, item["Id"])
+    if own := _container_of(node, containers):
+        api.stop(own["Id"], timeout=_STOP_SECONDS)
+
+
+def parts(api: Any, node: Node) -> list[str]:
+    """Return what there is of the node, in words of its removal."""
+    return [
+        *sorted(f"remove the container {item['Names'][0].lstrip('/')}" for item in _own(api, node)),
+        *(f"remove the volume {volume['Name']}" for volume in _volumes(api, node)),
+        *([f"remove {node.tls_directory}"] if node.tls_directory.exists() else []),
+    ]
+
+
+def remove_node(api: Any, node: Node) -> None:
+    """Remove the node's containers, its volume with all its data, and its keys."""
+    for item in _own(api, node):
+        remove(api, item["Id"])
+    for volume in _volumes(api, node):
+        api.remove_volume(volume["Name"], force=True)
+    if node.tls_directory.exists():
+        shutil.rmtree(node.tls_directory)
+
+
+def _own(api: Any, node: Node) -> list[Mapping[str, Any]]:
+    return [
+        item
+        for item in find(api, node.cluster, node.name)
+        if node.name in (item["Labels"].get(NODE_LABEL), item["Labels"].get(FORWARD_LABEL))
+    ]
+
+
+def _volumes(api: Any, node: Node) -> list[Mapping[str, Any]]:
+    labels = [f"{name}={value}" for name, value in node.labels.items()]
+    found: list[Mapping[str, Any]] = api.volumes(filters={"label": labels})["Volumes"] or []
+    return found
 
 
 def remove(api: Any, container: str) -> None:
@@ -403,12 +455,44 @@ def _tls_archive(node: Node) -> bytes:
         home = tarfile.TarInfo("docker")
         home.type, home.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(home)
-        for path in (node.authority, node.tls_directory / "cert.pem", node.tls_directory / "key.pem"):
-            content = path.read_bytes()
-            member = tarfile.TarInfo(f"docker/{path.name}")
+        for name, content in _tls_files(node).items():
+            member = tarfile.TarInfo(f"docker/{name}")
             member.size, member.mode = len(content), 0o600
             tar.addfile(member, io.BytesIO(content))
     return archive.getvalue()
+
+
+def _tls_files(node: Node) -> dict[str, bytes]:
+    own = node.tls_directory
+    return {
+        "ca.pem": node.authority.read_bytes(),
+        _REVOKED: node.revocations.read_bytes(),
+        "server.pem": (own / "cert.pem").read_bytes() + (own / "key.pem").read_bytes(),
+    }
+
+
+def knows_revocations(api: Any, node: Node) -> bool:
+    """Say whether the node has the list of revoked certificates as it is now."""
+    try:
+        chunks, _stat = api.get_archive(node.container, f"/etc/docker/{_REVOKED}")
+    except docker.errors.NotFound:
+        return False
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+        file = tar.extractfile(_REVOKED)
+        return file is not None and file.read() == node.revocations.read_bytes()
+
+
+def tell_revocations(api: Any, node: Node) -> None:
+    """Give the running node the list of revoked certificates, and end all connections, also those that are open."""
+    api.put_archive(node.container, "/etc", _tls_archive(node))
+    execution = api.exec_create(node.container, ["sh", "-c", 'kill "$(cat /run/api.pid)"'])
+    output = api.exec_start(execution["Id"])
+    if status := api.exec_inspect(execution["Id"])["ExitCode"]:
+        raise ApiaryError(
+            f"{node.container} has the new list of revoked certificates, but does not heed it yet (exit code {status}: "
+            f"{output.decode(errors='replace').strip()}). Have it made anew: playbooks/remove_node.yml -e "
+            f"node={node.name}, then playbooks/site.yml"
+        )
 
 
 def wait_until_answering(api: Any, node: Node, endpoint: Mapping[str, Any], timeout_seconds: float) -> dict[str, Any]:

@@ -173,12 +173,12 @@ def _judge_service(
     failed = [task for task in current if _failed(task) and _created(task) >= context.since]
     failures = Counter(_slot(task) for task in failed)
     verdict.failures, verdict.failing = len(failed), _latest(failed)
-    verdict.wanted = _wanted(service, tasks, nodes)
+    verdict.wanted = wanted_tasks(service, tasks, nodes)
     verdict.running = len(running)
     verdict.starting = sum(1 for task in current if _is_wanted(task) and _starts(task))
     verdict.outdated = sum(1 for task in tasks if task["DesiredState"] == "running" and not is_current(task, service))
     verdict.stopping = sum(1 for task in tasks if _stops(task) and task.get("NodeID") in ready)
-    verdict.completed = _completed(service, current, is_job=verdict.is_job)
+    verdict.completed = completed_tasks(service, current, is_job=verdict.is_job)
     verdict.settled = all(_has_settled(task, service, failures[_slot(task)], context) for task in running)
 
     reason = _update_failure(name, service, context)
@@ -217,7 +217,8 @@ def _ends(verdict: ServiceVerdict, service: Object, current: Sequence[Object]) -
     return not may_end and bool(_ended_well(current))
 
 
-def _wanted(service: Object, tasks: Sequence[Object], nodes: Sequence[Object]) -> int:
+def wanted_tasks(service: Object, tasks: Sequence[Object], nodes: Sequence[Object]) -> int:
+    """Return how many tasks of *service* shall run, or complete; *tasks* are its own."""
     mode = service["Spec"]["Mode"]
     if "Replicated" in mode:
         return int(mode["Replicated"].get("Replicas", 1))
@@ -230,7 +231,7 @@ def _wanted(service: Object, tasks: Sequence[Object], nodes: Sequence[Object]) -
     return sum(1 for node in eligible_nodes(service, nodes) if node not in paused or node in held)
 
 
-def _completed(service: Object, current: Sequence[Object], *, is_job: bool) -> int:
+def completed_tasks(service: Object, current: Sequence[Object], *, is_job: bool) -> int:
     """Return the completed tasks of a job, or the slots of a one-shot service that ended well and stay so."""
     if is_job:
         return len(_complete(current))

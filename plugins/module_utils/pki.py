@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -88,9 +89,7 @@ def ensure_certificate(
     authority = x509.load_pem_x509_certificate((authority_directory / "ca.pem").read_bytes())
     if _still_good(certificate_path, key_path, authority, addresses):
         return False
-    authority_key = serialization.load_pem_private_key((authority_directory / "ca-key.pem").read_bytes(), None)
-    if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-        raise ApiaryError(f"{authority_directory}/ca-key.pem is not an authority's key of Apiary: remove the directory")
+    authority_key = _authority_key(authority_directory)
     key = ec.generate_private_key(ec.SECP256R1())
     usage = ExtendedKeyUsageOID.SERVER_AUTH if addresses else ExtendedKeyUsageOID.CLIENT_AUTH
     builder = (
@@ -106,6 +105,64 @@ def ensure_certificate(
     write_private(key_path, _key_pem(key))
     write_private(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
     return True
+
+
+def _authority_key(directory: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key((directory / "ca-key.pem").read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ApiaryError(f"{directory}/ca-key.pem is not an authority's key of Apiary: remove the directory")
+    return key
+
+
+def ensure_revocations(directory: Path) -> bytes:
+    """Make the list of revoked certificates, ``crl.pem``, unless the authority's own is there, and return it.
+
+    Servers that are given one refuse every client once it has run out, so that it holds as long as the authority.
+    """
+    if _revocations(directory) is None:
+        _write_revocations(directory, ())
+    return (directory / "crl.pem").read_bytes()
+
+
+def revoked(directory: Path) -> set[int]:
+    """Return the serial numbers of the certificates that are revoked."""
+    found = _revocations(directory)
+    return {entry.serial_number for entry in found} if found is not None else set()
+
+
+def revoke(directory: Path, serials: Iterable[int]) -> None:
+    """Add certificates to the list of revoked ones."""
+    _write_revocations(directory, revoked(directory) | set(serials))
+
+
+def _revocations(directory: Path) -> x509.CertificateRevocationList | None:
+    """Return the authority's list; None where there is none, or one of an authority that was lost."""
+    authority = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
+    public_key = authority.public_key()
+    try:
+        found = x509.load_pem_x509_crl((directory / "crl.pem").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(public_key, ec.EllipticCurvePublicKey) or not found.is_signature_valid(public_key):
+        return None
+    return found
+
+
+def _write_revocations(directory: Path, serials: Iterable[int]) -> None:
+    authority = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
+    # a guest's clock may be a little behind, and does not accept a list from the future
+    began = _now() - datetime.timedelta(hours=1)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.subject)
+        .last_update(began)
+        .next_update(authority.not_valid_after_utc)
+    )
+    for serial in sorted(serials):
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(began).build()
+        builder = builder.add_revoked_certificate(entry)
+    made = builder.sign(_authority_key(directory), hashes.SHA256())
+    write_private(directory / "crl.pem", made.public_bytes(serialization.Encoding.PEM))
 
 
 def ensure_ssh_key(path: Path, comment: str) -> str:

@@ -30,7 +30,9 @@ from ansible_collections.apiary.swarm.plugins.module_utils.report import table
 from ansible_collections.apiary.swarm.plugins.module_utils.stack import Record, spec_digest, update_state
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     PORT,
+    REMEMBERED_LABEL,
     differ,
+    hostname,
     label_text,
     node_addr,
     with_port,
@@ -219,10 +221,6 @@ def verdicts(seen: Seen) -> list[Verdict]:
     return result
 
 
-def hostname(node: Object) -> str:
-    return str(node.get("Description", {}).get("Hostname") or node["ID"])
-
-
 # Machines
 
 
@@ -282,17 +280,20 @@ def _nodes(seen: Seen, _swarm: Swarm) -> Iterator[str]:
     for host in seen.hosts:
         node = seen.node_of(host)
         if node is None:
-            yield f"{host.name}: {_absence(seen.engines[host.name])}"
+            yield f"{host.name}: {absence(seen.engines[host.name])}"
             continue
         if node["ID"] in owners:
             yield f"{host.name}: its engine is the same node as that of {owners[node['ID']]}"
             continue
         owners[node["ID"]] = host.name
-        for difference in _node_differences(host, node):
+        if why := unready(node):
+            yield f"{host.name} {why}"
+        for difference in node_differences(host, node):
             yield difference if isinstance(difference, Remark) else f"{host.name} {difference}"
 
 
-def _absence(engine: Engine) -> str:
+def absence(engine: Engine) -> str:
+    """Return why a host is no node of the swarm, as far as its engine tells."""
     if engine.error:
         return "its engine does not answer, and the swarm knows no node of its name"
     state = engine.membership.get("LocalNodeState") or "inactive"
@@ -301,17 +302,24 @@ def _absence(engine: Engine) -> str:
     return f"it is in another swarm, or was removed from this one: its engine says {state} as node {engine.node_id}"
 
 
-def _node_differences(host: Host, node: Object) -> Iterator[str]:
-    spec, status = node["Spec"], node.get("Status", {})
+def unready(node: Object) -> str:
+    """Return what a node is that is not ready; empty if it is."""
+    status = node.get("Status", {})
+    message = f" ({status['Message']})" if status.get("Message") else ""
+    return "" if is_ready(node) else f"is {status.get('State', 'unknown')}, not ready{message}"
+
+
+def node_differences(host: Host, node: Object) -> Iterator[str]:
+    """Yield in what a node differs from what the inventory asks of it."""
+    spec = node["Spec"]
     if spec.get("Role") != host.role:
         yield f"is a {spec.get('Role')}, not a {host.role}"
-    if not is_ready(node):
-        message = f" ({status['Message']})" if status.get("Message") else ""
-        yield f"is {status.get('State', 'unknown')}, not ready{message}"
     if host.availability not in ("keep", spec.get("Availability")):
         yield f"has the availability {spec.get('Availability')}, not {host.availability}"
     elif host.availability == "keep" and spec.get("Availability") != "active":
-        yield Remark(f"{host.name} has the availability {spec.get('Availability')}; the inventory asks for none")
+        away = "; it is stopped, or its restart was interrupted: playbooks/start.yml gives it its work back"
+        known = away if REMEMBERED_LABEL in (spec.get("Labels") or {}) else "; the inventory asks for none"
+        yield Remark(f"{host.name} has the availability {spec.get('Availability')}{known}")
     if host.address and differ(host.address, node_addr(node)):
         yield f"has the address {node_addr(node)} in the swarm, not {host.address}"
     address, _, port = str(_manager(node).get("Addr") or "").rpartition(":")
@@ -370,7 +378,7 @@ def _services(seen: Seen, swarm: Swarm) -> Iterator[str]:
         if service is None:
             yield f"{name}: is not in the swarm; playbooks/stack.yml deploys it"
             continue
-        for difference in _service_differences(asked, service):
+        for difference in service_differences(asked, service):
             yield f"{name}: {difference}"
         if name in deployed and deployed[name] != spec_digest(service):
             yield f"{name}: was changed since it was deployed; playbooks/stack.yml deploys it again"
@@ -388,7 +396,8 @@ def _unfinished(service: Object | None) -> str:
     return states.get(update_state(service or {}), "")
 
 
-def _service_differences(asked: Object, service: Object) -> Iterator[str]:
+def service_differences(asked: Object, service: Object) -> Iterator[str]:
+    """Yield in what a service of the swarm differs from what the compose file asks for."""
     summary = compose.summary({"services": {"it": asked}})["it"]
     spec = service["Spec"]
     image = spec["TaskTemplate"]["ContainerSpec"]["Image"]
@@ -514,8 +523,7 @@ def _spread(seen: Seen, swarm: Swarm) -> Iterator[str]:
         fewest = [node for node in nodes if counts[node["ID"]] < max(counts.values()) - 1]
         excuse = "" if seen.strict else _excuse(tasks, swarm.tasks, fewest)
         if excuse:
-            forced = f"docker service update --force {service['Spec']['Name']}"
-            yield Remark(f"{name}: {told}; {excuse}. {forced} places them anew")
+            yield Remark(f"{name}: {told}; {excuse}. playbooks/rebalance.yml spreads them")
         else:
             yield f"{name}: {told}"
 

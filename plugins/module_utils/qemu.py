@@ -22,7 +22,11 @@ from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import 
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory, write_private
-from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_certificate, ensure_ssh_key
+from ansible_collections.apiary.swarm.plugins.module_utils.pki import (
+    ensure_certificate,
+    ensure_revocations,
+    ensure_ssh_key,
+)
 from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, Monitor, is_running
 
 #: SSH comes in on this port of the entrypoint: 22 would need root on the host
@@ -34,6 +38,9 @@ CONFIG_BYTES = 1 << 15
 #: a CPU for emulation: what glibc, Go and OpenSSL use well, without AVX, which emulates slowly
 EMULATED_CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq"
 QEMU = "qemu-system-x86_64"
+_REVOKED = "/etc/apiary/tls/crl.pem"
+#: a machine from an image of before there were lists of revoked certificates would not read one
+_END_PROXY = "grep -q crl-file /etc/apiary/haproxy.cfg\nbusybox killall haproxy"
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
@@ -222,6 +229,7 @@ def _config_files(machine: Machine) -> dict[str, bytes]:
     return {
         "etc/apiary/machine": "".join(f"APIARY_{key}={value}\n" for key, value in known.items()).encode(),
         "etc/apiary/tls/ca.pem": (pki / "ca.pem").read_bytes(),
+        "etc/apiary/tls/crl.pem": ensure_revocations(pki),
         "etc/apiary/tls/server.pem": (own / "cert.pem").read_bytes() + (own / "key.pem").read_bytes(),
         "etc/machine-id": machine_id.read_bytes(),
         "etc/hostname": f"{machine.name}\n".encode(),
@@ -374,10 +382,45 @@ def wait_for_api(machine: Machine, timeout_seconds: float, interval_seconds: flo
     )
 
 
-def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> None:
+def ssh(machine: Machine, script: str, timeout_seconds: float = 60) -> str:
+    """Run a shell script in the machine as root, and return what it prints."""
+    command = ["ssh", "-F", str(machine.cluster_directory / "ssh" / "config"), "-o", "BatchMode=yes"]
+    try:
+        result = subprocess.run(
+            [*command, "-o", "ConnectTimeout=30", machine.name, "sh -eu"],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ApiaryError(f"cannot log in to {machine.name} with ssh: {error}") from error
+    if result.returncode:
+        told = result.stderr.strip() or f"exit status {result.returncode}"
+        raise ApiaryError(f"what was asked of {machine.name} over ssh failed: {told}")
+    return result.stdout
+
+
+def knows_revocations(machine: Machine) -> bool:
+    """Say whether the running machine has the list of revoked certificates as it is now."""
+    return ssh(machine, f"cat {_REVOKED} 2>/dev/null || true") == _revocations(machine)
+
+
+def tell_revocations(machine: Machine) -> None:
+    """Give the running machine the list of revoked certificates, and end all connections, also those that are open."""
+    # init starts the proxy again, which reads the list only then
+    ssh(machine, f"cat >{_REVOKED}.new <<'END'\n{_revocations(machine)}END\nmv {_REVOKED}.new {_REVOKED}\n{_END_PROXY}")
+
+
+def _revocations(machine: Machine) -> str:
+    return ensure_revocations(machine.cluster_directory / "pki").decode()
+
+
+def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> bool:
     """End the machine whose files are in *directory*; gracefully as Ctrl-Alt-Del does it, or at once.
 
-    One that does not end in time is killed.
+    One that does not end in time is killed; return whether it was not.
     """
     monitor_path = directory / "monitor"
     try:
@@ -389,10 +432,12 @@ def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> Non
                 monitor.execute("quit")
     except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
         pass
-    if not wait_until(lambda: not processes(directory), timeout_seconds, 0.1):
-        for process in processes(directory):
-            os.kill(process, signal.SIGKILL)
-        wait_until(lambda: not processes(directory), timeout_seconds, 0.1)
+    if wait_until(lambda: not processes(directory), timeout_seconds, 0.1):
+        return True
+    for process in processes(directory):
+        os.kill(process, signal.SIGKILL)
+    wait_until(lambda: not processes(directory), timeout_seconds, 0.1)
+    return False
 
 
 def wait_until(condition: Callable[[], bool], timeout_seconds: float, interval_seconds: float) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.ingress import is_proxied, live_ports
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm import host_of, hostname
 
 #: port in a container → the scheme of a URL for who opens it, where that is not HTTP
 _SCHEMES = {443: "https", 3306: "mysql", 5432: "postgresql", 5672: "amqp", 6379: "redis", 27017: "mongodb"}
@@ -22,14 +23,13 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  " + "  ".join(row).rstrip() for row in padded]
 
 
-def _node_row(node: Mapping[str, Any], entrypoints: Mapping[str, str]) -> tuple[str, ...]:
-    name = node["Description"]["Hostname"]
+def _node_row(node: Mapping[str, Any], entrypoint: str) -> tuple[str, ...]:
     manager = node.get("ManagerStatus")
     role = "leader" if manager and manager.get("Leader") else node["Spec"]["Role"]
     state = node["Status"]["State"]
     if node["Spec"]["Availability"] != "active":
         state += f", {node['Spec']['Availability']}"
-    return name, role, state, node["Status"].get("Addr", ""), entrypoints.get(name, "")
+    return hostname(node), role, state, node["Status"].get("Addr", ""), entrypoint
 
 
 def _wanted(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> str:
@@ -45,19 +45,27 @@ def _wanted(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> s
 INSIDE_LABEL = "apiary.inside"
 
 
-def _urls(service: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]], entrypoints: Mapping[str, str]) -> list[str]:
-    # A drained node has no proxy; it does have the routing mesh.
-    drained = {node["Description"]["Hostname"] for node in nodes if node["Spec"]["Availability"] == "drain"}
-    closed = drained if is_proxied(service) else set()
+def _urls(service: Mapping[str, Any], places: Iterable[tuple[Mapping[str, Any], str]]) -> list[str]:
+    """Return where the ports of a service are open; *places* are the nodes and their entrypoints."""
     if INSIDE_LABEL in (service["Spec"].get("Labels") or {}):
         return [f"127.0.0.1:{port.published} on each node" for port in live_ports(service["Spec"]["Name"], service)]
+    # A drained node has no proxy; it does have the routing mesh.
+    is_closed = is_proxied(service)
     return [
-        f"{_SCHEMES.get(port.target, 'http')}://{address}:{port.published}"
+        f"{_SCHEMES.get(port.target, 'http')}://{entrypoint}:{port.published}"
         for port in live_ports(service["Spec"]["Name"], service)
         if port.protocol == "tcp"
-        for name, address in entrypoints.items()
-        if name not in closed
+        for node, entrypoint in places
+        if entrypoint and node["Status"]["State"] == "ready"
+        if not (is_closed and node["Spec"]["Availability"] == "drain")
     ]
+
+
+def stranger(node: Mapping[str, Any]) -> str:
+    """Return what to say of a node that the inventory does not name."""
+    name, role, state = hostname(node), node["Spec"].get("Role"), node["Status"].get("State")
+    removal = f"playbooks/remove_node.yml -e node={name} removes it"
+    return f"{name} ({role}, {state}) is not in the inventory: {removal}"
 
 
 def client_lines(endpoint: Mapping[str, Any]) -> list[str]:
@@ -77,11 +85,16 @@ def cluster_report(
     nodes: Sequence[Mapping[str, Any]],
     services: Sequence[Mapping[str, Any]],
     tasks: Iterable[Mapping[str, Any]],
+    addresses: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the report on the cluster *name*; nodes, services and tasks are as the Engine's API lists them."""
+    """Return the report on the cluster *name*; nodes, services and tasks are as the Engine's API lists them.
+
+    *entrypoints* has all hosts of the inventory, *addresses* those that they have in the swarm, where they are known.
+    """
     lines = [f"Cluster {name}", ""]
-    rows = sorted(_node_row(node, entrypoints) for node in nodes)
-    lines += table([("NODE", "ROLE", "STATE", "ADDRESS", "ENTRYPOINT"), *rows])
+    hosts = {host: (addresses or {}).get(host, "") for host in entrypoints}
+    places = [(node, entrypoints.get(host_of(node, hosts), "")) for node in sorted(nodes, key=hostname)]
+    lines += table([("NODE", "ROLE", "STATE", "ADDRESS", "ENTRYPOINT"), *(_node_row(*place) for place in places)])
     if services:
         running = Counter(task["ServiceID"] for task in tasks if task["Status"]["State"] == "running")
         ordered = sorted(services, key=lambda service: service["Spec"]["Name"])
@@ -92,9 +105,11 @@ def cluster_report(
                     service["Spec"]["Name"],
                     f"{running[service['ID']]}/{_wanted(service, nodes)}",
                     service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"].partition("@")[0],
-                    "  ".join(_urls(service, nodes, entrypoints)),
+                    "  ".join(_urls(service, places)),
                 )
                 for service in ordered
             ),
         ])]  # fmt: skip
+    if unknown := [stranger(node) for node, _entrypoint in places if not host_of(node, hosts)]:
+        lines += ["", *unknown]
     return "\n".join([*lines, "", "To point a Docker client at it:", *(f"  {line}" for line in client_lines(endpoint))])

@@ -17,6 +17,8 @@ from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryE
 CLUSTER_LABEL = "apiary.cluster"
 #: the port on which managers listen for nodes and for each other
 PORT = 2377
+#: on a node that is being taken care of: the availability that it had before, and is to have again
+REMEMBERED_LABEL = "apiary.maintenance.availability"
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,13 @@ def spec_changes(spec: Mapping[str, Any], wanted: Wanted) -> tuple[dict[str, Any
     if spec.get("Role") != wanted.role:
         target["Role"] = wanted.role
         actions.append("promote to manager" if wanted.role == "manager" else "demote to worker")
-    if wanted.availability not in ("keep", spec.get("Availability")):
-        target["Availability"] = wanted.availability
-        actions.append(f"set availability {wanted.availability}")
-    current = spec.get("Labels") or {}
+    current = dict(spec.get("Labels") or {})
+    # What was drained for a stop, or for a restart that was interrupted, is given back.
+    remembered = current.pop(REMEMBERED_LABEL, "keep")
+    availability = remembered if wanted.availability == "keep" else wanted.availability
+    if availability not in ("keep", spec.get("Availability")) or remembered != "keep":
+        target["Availability"] = availability
+        actions.append(f"set availability {availability}")
     labels = merged_labels(current, wanted.labels, wanted.purge_labels)
     for name in sorted(labels):
         if current.get(name) != labels[name]:
@@ -153,6 +158,18 @@ def node_addr(node: Mapping[str, Any]) -> str:
     if addr in ("", "0.0.0.0", "::"):  # noqa: S104 - what managers of older engines say of themselves
         addr = str(node.get("ManagerStatus", {}).get("Addr") or "").rpartition(":")[0].strip("[]")
     return addr
+
+
+def hostname(node: Mapping[str, Any]) -> str:
+    """Return a node's host name; its ID where it has not told one yet."""
+    return str(node.get("Description", {}).get("Hostname") or node["ID"])
+
+
+def host_of(node: Mapping[str, Any], hosts: Mapping[str, str]) -> str:
+    """Return which of *hosts* (name → address in the swarm) a node is, by its name or its address; empty if none."""
+    if hostname(node) in hosts:
+        return hostname(node)
+    return next((name for name, address in hosts.items() if address and node_addr(node) == address), "")
 
 
 def ghosts(

@@ -9,14 +9,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import ENDPOINT_SPEC
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm_view import MANAGERS_SPEC
 
 DOCUMENTATION = r"""
 module: cluster_report
 short_description: Say what a cluster looks like and how to reach it
 version_added: 0.1.0
 description:
-  - Reads nodes, services and tasks from a manager, and returns them as a text for people. Changes nothing.
+  - Reads nodes, services and tasks from the first manager that answers, and returns them as a text for people. Nodes
+    that the inventory does not name are pointed out. Changes nothing.
   - The callback P(apiary.swarm.phases#callback) prints the text at the end of the run.
 attributes:
   check_mode:
@@ -29,15 +30,19 @@ options:
     type: str
     required: true
   entrypoints:
-    description: Node names and the addresses at which their published ports are reached.
+    description: The hosts of the inventory, and the addresses at which their published ports are reached.
     type: dict
     required: true
   docker_note:
     description: What there is to know for whoever points a Docker client at the cluster.
     type: str
     default: ""
+  addresses:
+    description: The address that each host has in the swarm, by which one is known that has another name there.
+    type: dict
+    default: {}
 extends_documentation_fragment:
-  - apiary.swarm.endpoint
+  - apiary.swarm.managers
 author:
   - The Apiary developers
 """
@@ -45,7 +50,7 @@ author:
 EXAMPLES = r"""
 - name: Report on the cluster
   apiary.swarm.cluster_report:
-    docker: "{{ machine_docker }}"
+    managers: [{name: myvm1, docker: "{{ hostvars.myvm1.machine_docker }}"}]
     name: apiary
     entrypoints:
       myvm1: 127.0.99.101
@@ -55,15 +60,16 @@ EXAMPLES = r"""
 RETURN = r"""
 cluster_report:
   description: The report.
-  returned: when the manager answers
+  returned: when a manager answers
   type: str
 """
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "docker": {"type": "dict", "required": True, "options": ENDPOINT_SPEC},
+    **MANAGERS_SPEC,
     "name": {"type": "str", "required": True},
     "entrypoints": {"type": "dict", "required": True},
     "docker_note": {"type": "str", "default": ""},
+    "addresses": {"type": "dict", "default": {}},
 }
 
 

@@ -33,9 +33,17 @@ options:
     description:
       - V(started) makes, starts and waits for the node.
       - V(forwarded) only leads missing ports to a running node.
+      - V(revoked) brings the list of revoked certificates to a running node, and ends all connections to its engine. A
+        node that does not run gets it when it starts.
+      - V(stopped) ends its engine as a shutdown does; its data and addresses stay.
+      - V(absent) removes the node with its volume and its keys, and nothing else of the cluster.
     type: str
-    choices: [started, forwarded]
+    choices: [started, forwarded, revoked, stopped, absent]
     default: started
+  create:
+    description: Whether a node that is not there is made. Without, V(started) of O(state) fails.
+    type: bool
+    default: true
   engine:
     description: The engine that the node is a container of, such as V(unix:///var/run/docker.sock).
     type: str
@@ -133,7 +141,8 @@ kernel_lacks:
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["started", "forwarded"], "default": "started"},
+    "state": {"type": "str", "choices": ["started", "forwarded", "revoked", "stopped", "absent"], "default": "started"},
+    "create": {"type": "bool", "default": True},
     "engine": {"type": "str", "required": True},
     "cluster": {"type": "str", "required": True},
     "cluster_directory": {"type": "path", "required": True},

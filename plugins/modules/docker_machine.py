@@ -157,6 +157,12 @@ options:
     type: list
     elements: str
     default: []
+  create:
+    description:
+      - Whether a machine that is not there is made. Without, V(stopped) of O(state) is content with none, and
+        V(started) fails.
+    type: bool
+    default: true
   recreate:
     description: >-
       Whether a machine that differs in what cannot be changed, or whose VM is gone, is made anew: empty.
@@ -292,6 +298,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "registry_mirrors": {"type": "list", "elements": "str", "default": []},
     "fixed_address": {"type": "str", "default": ""},
     "data_directories": {"type": "list", "elements": "str", "default": []},
+    "create": {"type": "bool", "default": True},
     "recreate": {"type": "bool", "default": False},
     "force_stop": {"type": "bool", "default": False},
     "create_timeout_seconds": {"type": "int", "default": 900},

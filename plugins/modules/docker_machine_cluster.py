@@ -38,6 +38,10 @@ options:
     type: list
     elements: str
     default: []
+  only_named:
+    description: Whether only machines of these names are removed, not all that the cluster has.
+    type: bool
+    default: false
   adopt:
     description: Whether machines of these names are removed that were not made for the cluster.
     type: bool
@@ -86,6 +90,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "state": {"type": "str", "choices": ["absent"], "default": "absent"},
     "cluster": {"type": "str", "required": True},
     "names": {"type": "list", "elements": "str", "default": []},
+    "only_named": {"type": "bool", "default": False},
     "adopt": {"type": "bool", "default": False},
     "executable": {"type": "str", "default": "docker-machine"},
     "storage_path": {"type": "path", "default": "~/.docker/machine"},

@@ -43,9 +43,17 @@ options:
     description:
       - V(started) makes, starts and waits for the machine.
       - V(forwarded) only brings the forwarded ports of a running machine up to date.
+      - V(revoked) brings the list of revoked certificates to a running machine, over SSH, and ends all connections to
+        its engine. A machine that does not run gets it when it boots.
+      - V(stopped) shuts the machine down; its disk, keys and addresses stay.
+      - V(absent) ends the machine and removes its disk and its keys, and nothing else of the cluster.
     type: str
-    choices: [started, forwarded]
+    choices: [started, forwarded, revoked, stopped, absent]
     default: started
+  create:
+    description: Whether a machine that is not there is made. Without, V(started) of O(state) fails.
+    type: bool
+    default: true
   cluster_directory:
     description: The directory that holds all files of the cluster; made if missing, readable by its owner only.
     type: path
@@ -171,6 +179,10 @@ options:
     description: How long the API may take to answer after power-on.
     type: int
     default: 180
+  stop_timeout_seconds:
+    description: How long a shutdown may take; then the machine loses its power.
+    type: int
+    default: 120
 author:
   - The Apiary developers
 """
@@ -216,7 +228,8 @@ pending:
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["started", "forwarded"], "default": "started"},
+    "state": {"type": "str", "choices": ["started", "forwarded", "revoked", "stopped", "absent"], "default": "started"},
+    "create": {"type": "bool", "default": True},
     "cluster_directory": {"type": "path", "required": True},
     "cluster": {"type": "str", "required": True},
     "image": {"type": "path", "required": True},
@@ -241,6 +254,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
     "cpu_model": {"type": "str", "default": ""},
     "boot_timeout_seconds": {"type": "int", "default": 180},
+    "stop_timeout_seconds": {"type": "int", "default": 120},
     "snapshot": {"type": "dict", "options": IMAGES_SPEC},
 }
 

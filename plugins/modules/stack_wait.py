@@ -59,6 +59,10 @@ options:
         RV(apiary.swarm.stack_deploy#module:deployed_at). Empty means the beginning of the wait.
     type: str
     default: ""
+  missing_ok:
+    description: Whether a swarm without this stack is fine. Then nothing is waited for.
+    type: bool
+    default: false
   log_lines:
     description: How many of a failing task's last log lines are shown.
     type: int
@@ -91,6 +95,7 @@ ARGUMENT_SPEC = {
     "timeout_seconds": {"type": "int", "default": 300},
     "settle_seconds": {"type": "float", "default": 3.0},
     "since": {"type": "str", "default": ""},
+    "missing_ok": {"type": "bool", "default": False},
     "log_lines": {"type": "int", "default": 10},
 }
 

@@ -160,6 +160,7 @@ class Bare:
             ports=frozenset({containers.Port("tcp", PORT)}),
             privileges="auto",
             authority=pki / "ca.pem",
+            revocations=pki / "crl.pem",
             tls_directory=directory,
         )
         with containers.outer_engine(ENGINE) as api:

@@ -17,7 +17,7 @@ from unittest.mock import MagicMock
 import docker.errors
 import pytest
 
-from ansible_collections.apiary.swarm.plugins.action import container_cluster, container_preflight
+from ansible_collections.apiary.swarm.plugins.action import container_cluster, container_machine, container_preflight
 from ansible_collections.apiary.swarm.plugins.module_utils import containers
 from ansible_collections.apiary.swarm.plugins.module_utils.containers import Node, Port
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
@@ -33,7 +33,7 @@ docker0	000011AC	00000000	0001	0	0	0	0000FFFF	0	0	0
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    for name in ("ca.pem", "cert.pem", "key.pem"):
+    for name in ("ca.pem", "crl.pem", "cert.pem", "key.pem"):
         (tmp_path / name).write_text(f"content of {name}")
     return Node(
         cluster="hive",
@@ -45,6 +45,7 @@ def node(tmp_path: Path) -> Node:
         ports=frozenset({Port("tcp", 4000)}),
         privileges="auto",
         authority=tmp_path / "ca.pem",
+        revocations=tmp_path / "crl.pem",
         tls_directory=tmp_path,
     )
 
@@ -194,7 +195,7 @@ def test_keys_are_readable_by_root_alone(node: Node) -> None:
     (_container, path, data), _ = api.put_archive.call_args
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         files = {f"{path}/{member.name}": member.mode for member in tar if member.isfile()}
-    assert files == dict.fromkeys(["/etc/docker/ca.pem", "/etc/docker/cert.pem", "/etc/docker/key.pem"], 0o600)
+    assert files == dict.fromkeys(["/etc/docker/ca.pem", "/etc/docker/crl.pem", "/etc/docker/server.pem"], 0o600)
 
 
 @pytest.mark.parametrize(
@@ -295,10 +296,74 @@ def api(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     return api
 
 
-def action(kind: Any) -> Any:
+def action(kind: Any, *, check: bool = False) -> Any:
     made = kind.ActionModule.__new__(kind.ActionModule)
-    made._task = MagicMock(check_mode=False, diff=False)
+    made._task = MagicMock(check_mode=check, diff=False)
     return made
+
+
+def machine_params(directory: Path, state: str, **given: Any) -> dict[str, Any]:
+    return {
+        "name": "node1",
+        "state": state,
+        "create": True,
+        "engine": "",
+        "cluster": "hive",
+        "cluster_directory": str(directory),
+        "image": "apiary/node:1",
+        "network": "192.168.97.0/24",
+        "address": "192.168.97.101",
+        "entrypoint": "127.0.97.101",
+        "published_ports": [],
+        "privileges": "auto",
+        "timeout_seconds": 60,
+        **given,
+    }
+
+
+def test_node_is_stopped_once_and_what_leads_to_it_refuses(api: MagicMock, node: Node, tmp_path: Path) -> None:
+    api.containers.return_value = [listed(node), forwarder(node, "5000/tcp")]
+    result = action(container_machine).outcome(machine_params(tmp_path, "stopped"), {})
+    assert (result["changed"], result["actions"]) == (True, ["stop the node"])
+    assert [call.args[0] for call in api.remove_container.call_args_list] == ["forward 5000/tcp"]
+    api.stop.assert_called_once_with("1" * 64, timeout=30)
+    api.containers.return_value = [listed(node, state="exited")]
+    assert not action(container_machine).outcome(machine_params(tmp_path, "stopped"), {})["changed"]
+    api.stop.assert_called_once()
+
+
+def test_node_that_is_not_there_is_not_made_by_a_start(api: MagicMock, tmp_path: Path) -> None:
+    with pytest.raises(ApiaryError, match=r"no node node1 of the cluster hive to start: playbooks/site\.yml makes it"):
+        action(container_machine).outcome(machine_params(tmp_path, "started", create=False), {})
+    api.create_container.assert_not_called()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_one_node_is_removed_with_its_data_and_nothing_else(
+    api: MagicMock, node: Node, tmp_path: Path, check: bool
+) -> None:
+    keys = tmp_path / "machines" / "node1"
+    keys.mkdir(parents=True)
+    (tmp_path / "pki").mkdir()
+    api.containers.return_value = [listed(node), forwarder(node, "5000/tcp")]
+    api.volumes.return_value = {"Volumes": [{"Name": "hive-node1"}]}
+    result = action(container_machine, check=check).outcome(machine_params(tmp_path, "absent"), {})
+    assert result["actions"] == [
+        "remove the container hive-node1",
+        "remove the container hive-node1-5000-tcp",
+        "remove the volume hive-node1",
+        f"remove {keys}",
+    ]
+    asked = api.volumes.call_args.kwargs["filters"]["label"]
+    assert asked == ["apiary.cluster=hive", "apiary.node=node1"]  # all of them must hold
+    assert keys.exists() == check
+    assert api.remove_container.call_count == api.remove_volume.call_count * 2 == (0 if check else 2)
+    assert (tmp_path / "pki").exists()
+    api.remove_network.assert_not_called()
+
+
+def test_node_that_is_gone_is_removed_without_a_change(api: MagicMock, tmp_path: Path) -> None:
+    assert not action(container_machine).outcome(machine_params(tmp_path, "absent"), {})["changed"]
 
 
 def preflight_params(*names: str) -> dict[str, Any]:
@@ -393,3 +458,59 @@ def test_room_for_neighbours_is_reckoned(nodes: int, limit: str, is_short: bool,
 
 def test_unknown_room_for_neighbours_is_no_shortage(tmp_path: Path) -> None:
     assert containers.neighbour_shortage(100, tmp_path / "none") == ""
+
+
+# Certificates that are revoked
+
+
+def archived(content: bytes) -> tuple[list[bytes], dict[str, Any]]:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        member = tarfile.TarInfo("crl.pem")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return [buffer.getvalue()], {}
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    """The files of a cluster and of its node1."""
+    for name in ("pki/ca.pem", "pki/crl.pem", "machines/node1/cert.pem", "machines/node1/key.pem"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "told"),
+    [(b"old", "running", True), (b"pki/crl.pem", "running", False), (b"old", "exited", False)],
+)
+def test_running_node_is_told_once_who_is_shut_out(
+    api: MagicMock, node: Node, lists: Path, monkeypatch: pytest.MonkeyPatch, known: bytes, state: str, told: bool
+) -> None:
+    monkeypatch.setattr(containers, "wait_until_answering", lambda *_: {})
+    api.containers.return_value = [listed(node, state)]
+    api.get_archive.return_value = archived(known)
+    api.exec_inspect.return_value = {"ExitCode": 0}
+    result = action(container_machine).outcome(machine_params(lists, "revoked"), {})
+    assert result["changed"] == told
+    assert api.put_archive.called == told
+    assert api.exec_start.called == told  # so that open connections end
+
+
+def test_node_that_does_not_heed_the_list_is_a_failure(api: MagicMock, node: Node, lists: Path) -> None:
+    api.containers.return_value = [listed(node)]
+    api.get_archive.side_effect = docker.errors.NotFound("no such file")
+    api.exec_inspect.return_value = {"ExitCode": 1}
+    api.exec_start.return_value = b"cat: /run/api.pid: No such file or directory"
+    with pytest.raises(ApiaryError, match=r"does not heed it yet .*remove_node\.yml -e node=node1"):
+        action(container_machine).outcome(machine_params(lists, "revoked"), {})
+
+
+def test_node_that_starts_again_learns_who_was_shut_out_meanwhile(node: Node) -> None:
+    api = MagicMock()
+    (node.revocations).write_text("ann")
+    containers.bring_up(api, node, [listed(node, state="exited")])
+    (_container, _path, data), _ = api.put_archive.call_args
+    assert b"ann" in data
+    assert [call[0] for call in api.method_calls] == ["put_archive", "start"]

@@ -309,6 +309,18 @@ def test_states_are_reached_once(whole: World, state: str, before: str, actions:
         assert converge(whole, state=state)["changed"] is False
 
 
+def test_nothing_is_made_where_nothing_may_be(world: World) -> None:
+    assert converge(world, state="stopped", create=False)["actions"] == []
+    with pytest.raises(ApiaryError, match=r"no machine m1 to start: playbooks/site\.yml makes it"):
+        converge(world, state="started", create=False)
+    assert "create" not in [call[0] for call in world.calls]
+
+
+def test_machine_that_is_there_stops_and_starts_though_nothing_may_be_made(whole: World) -> None:
+    assert converge(whole, state="stopped", create=False)["actions"] == ["stop the machine"]
+    assert converge(whole, state="started", create=False, fixed_address=FIXED)["actions"] == ["start the machine"]
+
+
 def test_removing_what_is_not_there_is_no_change(world: World) -> None:
     assert converge(world, state="absent")["changed"] is False
 
@@ -718,6 +730,7 @@ def test_removal_takes_what_was_made_for_the_cluster_and_leaves_the_rest(
     assert sorted(removed) == result["removed"] == ["m1", "m7"]
     assert result["foreign"] == ["m2"]
     assert made.outcome(asked | {"adopt": True}, {})["removed"] == ["m1", "m2", "m7"]
+    assert made.outcome(asked | {"only_named": True}, {})["removed"] == ["m1"]
 
 
 # The fixed address

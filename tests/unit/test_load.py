@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -86,6 +88,27 @@ def test_with_failover_a_refused_connection_is_tried_elsewhere(good: str, refusi
     load = under(Load([refusing, good], pause_seconds=0, failover=True))
     assert not load.lost
     assert load.answers >= 4
+
+
+@pytest.mark.parametrize(("resets", "is_lost"), [(1, True), (1000, False)])
+def test_with_failover_only_a_reset_that_comes_again_is_a_refusal(good: str, resets: int, is_lost: bool) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for number in itertools.count():
+            connection, _address = listener.accept()
+            if number < resets:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            else:
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            connection.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    load = under(Load([url, good], pause_seconds=0, failover=True), requests=4)
+    assert len(load.lost) == (1 if is_lost else 0)
+    assert load.answers >= 3
 
 
 def test_with_failover_a_request_that_nobody_takes_is_lost(refusing: str) -> None:

@@ -422,7 +422,9 @@ def remarked() -> Iterator[Any]:
         move(cluster, 3, "m1")
         cluster.nodes["w1"]["UpdatedAt"] = LATER
 
-    yield pytest.param(came_back, "w1 changed after the tasks were placed. docker service", id="a node came back")
+    yield pytest.param(
+        came_back, "w1 changed after the tasks were placed. playbooks/rebalance.yml", id="a node came back"
+    )
 
     def updated(cluster: Cluster) -> None:
         before = deepcopy(cluster.tasks[3]) | {"ID": "t0", "DesiredState": "shutdown", "CreatedAt": JOINED}
@@ -437,6 +439,12 @@ def remarked() -> Iterator[Any]:
         cluster.nodes["w1"]["Spec"]["Availability"] = "drain"
 
     yield pytest.param(drained, "w1 has the availability drain; the inventory asks for none", id="drained by hand")
+
+    def stopped(cluster: Cluster) -> None:
+        drained(cluster)
+        cluster.nodes["w1"]["Spec"]["Labels"]["apiary.maintenance.availability"] = "active"
+
+    yield pytest.param(stopped, "w1 has the availability drain; it is stopped, or its restart", id="drained for a stop")
 
     def plain(cluster: Cluster) -> None:
         cluster.engines["m1"]["stranger"] = "plain"

@@ -10,13 +10,17 @@ import stat
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from ansible_collections.apiary.swarm.plugins.action import qemu_machine
 from ansible_collections.apiary.swarm.plugins.module_utils import qemu
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_authority
 from ansible_collections.apiary.swarm.plugins.module_utils.qmp import Forward, parse_usernet
+from ansible_collections.apiary.swarm.plugins.modules.qemu_machine import ARGUMENT_SPEC
 
 MACHINE = qemu.Machine(
     name="myvm1",
@@ -178,3 +182,90 @@ def test_settings_that_hold_from_the_next_start_are_named(prepared: qemu.Machine
     (prepared.directory / "machine.json").write_text(json.dumps(qemu.settings(prepared)))
     assert qemu.pending_changes(prepared) == {}
     assert qemu.pending_changes(replace(prepared, memory_mib=2048)) == {"memory_mib": (1024, 2048)}
+
+
+# The end of a machine
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """How machines were ended: gracefully or not."""
+    found: list[bool] = []
+
+    def stop(_directory: Path, *, graceful: bool, timeout_seconds: float = 0) -> bool:
+        found.append(graceful)
+        return True
+
+    monkeypatch.setattr(qemu_machine, "is_running", lambda _path: not found)
+    monkeypatch.setattr(qemu, "stop", stop)
+    return found
+
+
+def outcome(machine: qemu.Machine, state: str, *, check: bool = False, **given: Any) -> dict[str, Any]:
+    made = qemu_machine.ActionModule.__new__(qemu_machine.ActionModule)
+    made._task = MagicMock(check_mode=check, diff=False)
+    params = {name: option.get("default") for name, option in ARGUMENT_SPEC.items()} | {
+        "name": machine.name,
+        "state": state,
+        "cluster": "apiary",
+        "cluster_directory": str(machine.cluster_directory),
+        "image": str(machine.image),
+        "cache_directory": "/cache",
+        "entrypoint": machine.entrypoint,
+        "lan_address": machine.lan_address,
+        "multicast": machine.multicast,
+    }
+    result: dict[str, Any] = made.outcome(params | given, {})
+    return result
+
+
+def test_machine_is_shut_down_once(prepared: qemu.Machine, ended: list[bool]) -> None:
+    assert outcome(prepared, "stopped", check=True)["actions"] == ["stop the machine"]
+    assert ended == []
+    assert outcome(prepared, "stopped")["changed"]
+    assert not outcome(prepared, "stopped")["changed"]
+    assert ended == [True]
+    assert prepared.disk_path.exists()
+
+
+def test_machine_is_removed_with_its_data_and_nothing_else(prepared: qemu.Machine, ended: list[bool]) -> None:
+    assert outcome(prepared, "absent", check=True)["changed"]
+    assert prepared.disk_path.exists()
+    assert outcome(prepared, "absent")["changed"]
+    assert not outcome(prepared, "absent")["changed"]
+    assert ended == [False]
+    assert not prepared.directory.exists()
+    assert (prepared.cluster_directory / "pki" / "ca.pem").exists()
+
+
+def test_machine_that_is_not_there_is_not_made_by_a_start(tmp_path: Path, ended: list[bool]) -> None:
+    nothing = replace(MACHINE, cluster_directory=tmp_path)
+    with pytest.raises(ApiaryError, match=r"no machine myvm1 .* to start: playbooks/site\.yml makes it"):
+        outcome(nothing, "started", create=False)
+    assert not nothing.directory.exists()
+
+
+def test_machine_gets_the_list_of_revoked_certificates(prepared: qemu.Machine) -> None:
+    with tarfile.open(prepared.directory / "config.tar") as archive:
+        content = archive.extractfile("etc/apiary/tls/crl.pem").read()  # type: ignore[union-attr]
+    assert content == (prepared.cluster_directory / "pki" / "crl.pem").read_bytes()
+
+
+@pytest.mark.parametrize(("known", "told"), [("old", True), ("", True), (None, False)])
+def test_running_machine_is_told_once_who_is_shut_out(
+    prepared: qemu.Machine, ended: list[bool], monkeypatch: pytest.MonkeyPatch, known: str | None, told: bool
+) -> None:
+    current = (prepared.cluster_directory / "pki" / "crl.pem").read_text()
+    scripts: list[str] = []
+
+    def ssh(_machine: qemu.Machine, script: str) -> str:
+        scripts.append(script)
+        return current if known is None else known
+
+    monkeypatch.setattr(qemu, "ssh", ssh)
+    monkeypatch.setattr(qemu, "wait_for_api", lambda *_: None)
+    assert outcome(prepared, "revoked")["changed"] == told
+    assert len(scripts) == (2 if told else 1)
+    if told:
+        assert current in scripts[1]
+        assert "killall haproxy" in scripts[1]  # so that open connections end

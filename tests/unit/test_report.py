@@ -15,11 +15,12 @@ ENDPOINT = {
 }
 
 
-def node(name: str, role: str, *, leader: bool = False, availability: str = "active") -> dict[str, Any]:
+def node(name: str, role: str, *, leader: bool = False, availability: str = "active", **status: str) -> dict[str, Any]:
     return {
+        "ID": f"id-{name}",
         "Description": {"Hostname": name},
         "Spec": {"Role": role, "Availability": availability},
-        "Status": {"State": "ready", "Addr": "192.168.99.101"},
+        "Status": {"State": "ready", "Addr": "192.168.99.101", **status},
         "ManagerStatus": {"Leader": leader} if role == "manager" else None,
     }
 
@@ -111,3 +112,35 @@ def test_what_the_proxy_publishes_is_shown_at_the_service_behind_it() -> None:
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "shop_web 0/1 x http://127.0.96.101:4000 http://127.0.96.102:4000" in lines
     assert "shop_ingress 0/2 x" in lines
+
+
+def test_nodes_that_the_inventory_does_not_name_are_pointed_out_with_what_removes_them() -> None:
+    nodes = [node("n1", "manager", leader=True), node("n7", "worker", State="down", Addr="192.168.99.107")]
+    text = cluster_report("apiary", {"n1": "127.0.99.101", "n2": "127.0.99.102"}, ENDPOINT, nodes, [], [])
+    assert "n7 (worker, down) is not in the inventory: playbooks/remove_node.yml -e node=n7 removes it" in text
+    assert "n1 (" not in text
+
+
+def test_host_with_another_name_in_the_swarm_is_known_by_its_address() -> None:
+    nodes = [node("debian", "manager", leader=True, Addr="10.0.0.5")]
+    text = cluster_report("apiary", {"db": "10.0.0.5"}, ENDPOINT, nodes, [], [], {"db": "10.0.0.5"})
+    assert "not in the inventory" not in text
+    assert "debian leader ready 10.0.0.5 10.0.0.5" in [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_ports_are_not_shown_where_the_node_is_down_or_gone() -> None:
+    service = {
+        "ID": "s1",
+        "Spec": {
+            "Name": "shop_web",
+            "Mode": {"Replicated": {"Replicas": 1}},
+            "TaskTemplate": {"ContainerSpec": {"Image": "x"}},
+        },
+        "Endpoint": {"Ports": [{"Protocol": "tcp", "PublishedPort": 4000}]},
+    }
+    nodes = [node("n1", "manager", leader=True), node("n2", "worker", State="down")]
+    entrypoints = {"n1": "127.0.96.101", "n2": "127.0.96.102", "n3": "127.0.96.103"}
+    text = cluster_report("apiary", entrypoints, ENDPOINT, nodes, [service], [])
+    assert "http://127.0.96.101:4000\n" in text
+    assert "127.0.96.102:4000" not in text
+    assert "127.0.96.103:4000" not in text

@@ -842,3 +842,18 @@ def test_address_that_changed_since_the_join_is_said(pair: Cluster) -> None:
     )
     result = SwarmNode(wanted, pair.connect, clock=pair, check_mode=True).ensure()
     assert "known to its swarm as 192.168.99.150, not as 192.168.99.102" in " ".join(result["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has", "given"), [("keep", "drain", "pause"), ("active", "drain", "active"), ("drain", "drain", "drain")]
+)
+def test_what_an_interrupted_restart_has_drained_is_given_back(
+    pair: Cluster, wanted: str, has: str, given: str
+) -> None:
+    spec = spec_of(pair["w1"])
+    spec["Availability"], spec["Labels"] = has, {"apiary.maintenance.availability": "pause", "disk": "ssd"}
+    result = pair.run("w1", "worker", availability=wanted)
+    assert result["actions"] == [f"set availability {given}"]
+    assert spec_of(pair["w1"])["Availability"] == given
+    assert spec_of(pair["w1"])["Labels"] == {"disk": "ssd"}
+    assert not pair.run("w1", "worker", availability=wanted)["changed"]

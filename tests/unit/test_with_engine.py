@@ -211,7 +211,7 @@ def test_engine_that_cannot_start_says_why_and_the_command_does_not_run(tree: Tr
 
 
 def test_engine_that_never_answers_shows_its_log(tree: Tree) -> None:
-    status, output, errors = tree.run("echo", "ran", STUB="hangs", WITH_ENGINE_TIMEOUT="1")
+    status, output, errors = tree.run("echo", "ran", STUB="hangs", WITH_ENGINE_TIMEOUT="5")
     assert (status, output) == (1, "")
     assert "engine: starting" in errors
     assert "the engine does not answer" in errors
