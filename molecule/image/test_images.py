@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.apiary.swarm.plugins.module_utils.image_source import content_tag
 from tests.clusters import Run, engine
@@ -132,6 +133,18 @@ def test_no_login_is_left_on_a_node(scenario: Any, own: OwnRegistry, node: str) 
 
 def test_publishing_again_changes_nothing(scenario: Any, own: OwnRegistry, login: None) -> None:
     assert changes(publish(scenario, own.address)) == 0
+
+
+def test_a_password_may_be_in_a_vault(scenario: Any, own: OwnRegistry, tmp_path: Path) -> None:
+    vault = VaultLib([("default", VaultSecret(b"of the vault"))])
+    (tmp_path / "key").write_text("of the vault")
+    (tmp_path / "login.yml").write_bytes(vault.encrypt(json.dumps({"image_registry_password": PASSWORD})))
+    name, tag = "apiary/note-in-a-vault", "1"
+    image = {"name": name, "tag": tag, "context": str(PROJECT / "molecule/image/files/note")}
+    variables = {"image_registry_username": USERNAME, "image_list": [image]}
+    vaulted = ("--vault-password-file", str(tmp_path / "key"), "-e", f"@{tmp_path}/login.yml")
+    publish(scenario, own.address, "-e", json.dumps(variables), *vaulted)
+    assert set(own.tags(name)) == {tag}
 
 
 def test_a_node_that_lost_an_image_pulls_it(scenario: Any, own: OwnRegistry, login: None) -> None:

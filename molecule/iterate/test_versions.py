@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ class Sources:
             shutil.copytree(PROJECT / "images" / name, directory / name)
         self.directory = directory
         self.web = directory / "web"
+        #: words that no run has built an image of before
+        self.greeting = f"Good day number {secrets.token_hex(4)},"
 
     @property
     def reference(self) -> str:
@@ -95,7 +98,7 @@ def test_sources_that_were_not_edited_are_what_runs(scenario: Any, sources: Sour
 
 
 def test_an_edit_is_foretold(scenario: Any, sources: Sources) -> None:
-    sources.edit("app.py", 'GREETING = "Hello {name}!"', 'GREETING = "Good day {name}!"')
+    sources.edit("app.py", 'GREETING = "Hello {name}!"', f'GREETING = "{sources.greeting} {{name}}!"')
     sources.edit("Dockerfile", "--interval=10s", "--interval=2s")  # known to be healthy, or not, that much sooner
     output = deploy(scenario, sources, "--check", "--diff").output
     assert f"push {REGISTRY}/{sources.reference}\n" in output
@@ -108,7 +111,7 @@ def test_an_edit_builds_publishes_and_updates_that_alone_and_loses_no_request(sc
     before = specifications(scenario)
     with load(scenario) as running:
         output = deploy(scenario, sources).output
-    assert greetings(scenario) == {"Good day World!"}
+    assert greetings(scenario) == {f"{sources.greeting} World!"}
     assert re.findall(r"building (\S+) ", output) == [sources.reference]
     assert re.findall(r"pushing (\S+)", output) == [f"{REGISTRY}/{sources.reference}"]
     after = specifications(scenario)
@@ -165,7 +168,7 @@ def test_a_broken_version_is_rolled_back_and_reported_and_the_old_one_goes_on(
     output = " ".join(run.output.split())
     assert "the update was rolled back, so the version before runs" in output
     assert REASON[broken] in output
-    assert greetings(scenario) == {"Good day World!"}
+    assert greetings(scenario) == {f"{sources.greeting} World!"}
     sources.edit(file, new, old)
 
 
