@@ -24,6 +24,8 @@ WITH_ENGINE = scripts/with-engine
 
 .PHONY: help setup up check stack verify down prune lint test test-unit test-browser test-acceptance test-e2e molecule
 .PHONY: bench inventory dev
+.PHONY: help setup up check stack verify backup restore down prune lint test test-unit test-browser test-acceptance test-e2e molecule
+.PHONY: inventory dev
 
 help: ## List the targets (what make does when no target is named)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -45,6 +47,12 @@ stack: inventory setup ## Deploy the stack again, after an edit or to scale: ARG
 
 verify: inventory setup ## Say whether the cluster is what it should be; changes nothing
 	$(PLAYBOOK) playbooks/verify.yml $(ARGS)
+
+backup: inventory setup ## Copy what the stack's services keep, such as the visits in Redis, to this computer
+	$(PLAYBOOK) playbooks/backup.yml $(ARGS)
+
+restore: inventory setup ## Put the newest backup back, or ARGS='-e backup_file=PATH'; asks first
+	$(PLAYBOOK) playbooks/restore.yml $(ARGS)
 
 down: inventory setup ## Remove everything that 'make up' made; asks, unless ARGS='-e destroy_confirmed=true'
 	$(PLAYBOOK) playbooks/destroy.yml $(ARGS)

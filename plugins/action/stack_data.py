@@ -21,6 +21,8 @@ from ansible_collections.apiary.swarm.plugins.module_utils.stack_data import Dir
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_hosts import host_of, hostname, node_of
 from ansible_collections.apiary.swarm.plugins.modules.stack_data import ARGUMENT_SPEC
 
+_TIMEOUT_SECONDS = 300
+
 
 class ActionModule(ApiaryAction):
     """Label the node that has the data, and make the directories that are missing there."""
@@ -104,11 +106,18 @@ def _make(params: Mapping[str, Any], host: str, missing: Sequence[Directory]) ->
     """Make the directories, and return those that were not there."""
     data_dir = params["data_dir"]
     names = {str(PurePosixPath(directory.path).relative_to(data_dir)): directory for directory in missing}
-    with connect(params["endpoints"][host]) as api:
+    # On a busy machine with an emulated CPU the first container takes a minute or two.
+    with connect(params["endpoints"][host], _TIMEOUT_SECONDS) as api:
         words = [word for name, directory in names.items() for word in (name, _owner(api, directory))]
         command = ["sh", "-c", stack_data.MAKE, "sh", *words]
         try:
-            status, output = node_programs.run(api, f"apiary-data-{params['name']}", command, binds={data_dir: "/data"})
+            status, output = node_programs.run(
+                api,
+                f"apiary-data-{params['name']}",
+                command,
+                binds={data_dir: "/data"},
+                timeout_seconds=_TIMEOUT_SECONDS,
+            )
         except docker.errors.APIError as error:
             status, output = -1, str(error.explanation or error)
     if status == stack_data.HALF_RESTORED:

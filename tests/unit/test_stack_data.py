@@ -213,7 +213,7 @@ class FakeSwarm:
         assert version == found["Version"]["Index"]
         found["Spec"] = spec
 
-    def run(self, api: Any, name: str, command: list[str], binds: Any) -> tuple[int, str]:
+    def run(self, api: Any, name: str, command: list[str], binds: Any, timeout_seconds: float) -> tuple[int, str]:
         self.ran.append((self.where, command[4:], binds))
         if isinstance(self.answer, Exception):
             raise self.answer

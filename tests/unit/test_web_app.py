@@ -166,6 +166,13 @@ def test_password_is_what_the_file_says_at_each_attempt(
     assert given == [password]
 
 
+def test_client_gives_the_password_and_gives_up_soon(web: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", SimpleNamespace(Redis=lambda **options: options))
+    options = sys.modules["visits"].new_client("127.0.0.1", "secret")
+    assert (options["host"], options["password"]) == ("127.0.0.1", "secret")
+    assert max(options["socket_timeout"], options["socket_connect_timeout"]) < 1
+
+
 def test_password_file_that_cannot_be_read_leaves_the_page_as_it_is(
     web: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
