@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ import requests
 from ansible_collections.apiary.swarm.plugins.module_utils.containers import CLUSTER_LABEL
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_machine import stores
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.qemu import processes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -254,7 +255,8 @@ class Cluster:
     def parts(self) -> list[str]:
         """Everything on this computer that is the cluster's, as those say who hold it."""
         parts = [str(self.directory)] if self.directory.exists() else []
-        parts += [f"a listener on {address}" for address in sorted(_listening() & set(self.entrypoints.values()))]
+        if self.provider != "existing_machine":  # what listens at a host that exists need not be the cluster's
+            parts += [f"a listener on {address}" for address in sorted(_listening() & set(self.entrypoints.values()))]
         return parts + sorted(_PARTS[self.provider](self))
 
 
@@ -291,6 +293,14 @@ def listens(address: str, port: int) -> bool:
         return connection.connect_ex((address, port)) == 0
 
 
+def serves(address: str, port: int) -> bool:
+    """Whether a web server answers there; whoever forwards a port accepts connections for nobody, too."""
+    try:
+        return requests.get(f"http://{address}:{port}/", timeout=20).ok
+    except requests.RequestException:
+        return False
+
+
 def _listening() -> set[str]:
     """The IPv4 addresses of this computer on which something listens, from the kernel."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -319,9 +329,25 @@ def _of_docker_machine(cluster: Cluster) -> list[str]:
     return [f"the file {path}" for store in own for path in store.directory.iterdir()]
 
 
+def _of_hosts(cluster: Cluster) -> list[str]:
+    """What there is of the cluster on hosts that exist, and stay."""
+    cluster._machines.clear()  # a connection that was closed is opened by asking again
+    found = []
+    for machine in cluster.machines:
+        # one that has no engine yet
+        with suppress(ApiaryError), cluster.api(machine) as api:
+            if api.info()["Swarm"]["LocalNodeState"] != "inactive":
+                found.append(f"the membership of {machine}")
+            label = {"label": "com.docker.stack.namespace"}
+            found += [f"the container {entry['Names'][0]}" for entry in api.containers(all=True, filters=label)]
+            found += [f"the network {entry['Name']} on {machine}" for entry in api.networks(filters=label)]
+    return found
+
+
 #: provider → what of a cluster there is on this computer, besides its files and its listeners
 _PARTS: dict[str, Callable[[Cluster], list[str]]] = {
     "container_machine": _of_containers,
     "docker_machine": _of_docker_machine,
+    "existing_machine": _of_hosts,
     "qemu_machine": lambda cluster: [f"the process {pid}" for pid in processes(cluster.directory)],
 }

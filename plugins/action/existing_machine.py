@@ -291,9 +291,7 @@ class _Remote(_Machine):
             Display().display(f"  {self.name}: {action}")
             self.act(action, script, _INSTALL_SECONDS)
         if is_new or "start the engine" in self.plan:
-            self.act("start the engine", engine_setup.service(seen["init"], "start"))
-            if not self.check_mode:
-                self._wait()
+            self._bring("start")
         if self._joins_group():
             group = seen["socket_group"] if self.check_mode else self._glance()["socket_group"]
             if not self.seen["socket_usable"]:
@@ -313,6 +311,16 @@ class _Remote(_Machine):
         self.seen.update(existing.parse(said, time.time()))
         return self.seen
 
+    def _bring(self, verb: str) -> None:
+        """Have the engine's service start or restart, and wait until the engine answers."""
+        try:
+            self.act(f"{verb} the engine", engine_setup.service(self.seen["init"], verb))
+            if not self.check_mode:
+                self._wait()
+        except ApiaryError as error:
+            log = self.host.root("show its engine's log", engine_setup.log_script(self.seen["init"]))
+            raise ApiaryError(f"{str(error).rstrip('.')}. The end of its engine's log:\n{log}") from error
+
     def _wait(self) -> None:
         """Wait until the engine answers."""
 
@@ -325,11 +333,10 @@ class _Remote(_Machine):
 
         seconds = self.params["timeout_seconds"]
         if not wait_until(answers, seconds):
-            log = self.host.root("show its engine's log", engine_setup.log_script(self.seen["init"]))
             said = f" ({self.seen['engine_problem']})" if "engine_problem" in self.seen else ""
             raise ApiaryError(
                 f"{self.name}: its engine was started, and did not answer within {seconds} s "
-                f"(existing_machine_timeout_seconds){said}. The end of its log:\n{log}"
+                f"(existing_machine_timeout_seconds){said}"
             )
 
     def _write_daemon_json(self) -> None:
@@ -350,15 +357,11 @@ class _Remote(_Machine):
         before = self.daemon_json
         was = (self.seen.get("swarm") or {}).get("state", "")
         self._write_daemon_json()
-        restart = engine_setup.service(self.seen["init"], "restart")
         try:
-            self.act("restart the engine", restart)
-            if not self.check_mode:
-                self._wait()
+            self._bring("restart")
         except ApiaryError as error:
             self.host.root("put daemon.json back", engine_setup.restoring_daemon_json(bool(before)))
-            self.host.root("restart the engine", restart, _SERVICE_SECONDS)
-            self._wait()
+            self._bring("restart")
             raise ApiaryError(
                 f"{error}\nThe old {engine_setup.DAEMON_JSON} is in place again, and the engine runs with it"
             ) from error
@@ -387,9 +390,7 @@ class _Remote(_Machine):
     def started(self) -> None:
         self.look(thoroughly=True)
         if "start the engine" in self.plan:
-            self.act("start the engine", engine_setup.service(self.seen["init"], "start"))
-            if not self.check_mode:
-                self._wait()
+            self._bring("start")
 
     def closed(self) -> None:
         self.host.close()

@@ -112,11 +112,13 @@ def installation(seen: Seen, source: str, url: str) -> tuple[str, str]:
 
 # The service
 
+# After some failures in a row, systemd would refuse to try again.
+_AFRESH = "{ systemctl reset-failed docker.service docker.socket 2>/dev/null || true; }"
 _SERVICE = {
     "systemd": {
         # enabled too: a node is one again after a restart of its host
-        "start": "systemctl --quiet enable docker.service && systemctl start docker.service",
-        "restart": "systemctl restart docker.service",
+        "start": f"systemctl --quiet enable docker.service && {_AFRESH} && systemctl start docker.service",
+        "restart": f"{_AFRESH} && systemctl restart docker.service",
         # the socket would start it again with the next client
         "stop": "systemctl stop docker.socket docker.service 2>/dev/null || systemctl stop docker.service",
     },

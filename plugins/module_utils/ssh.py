@@ -235,11 +235,19 @@ class Host:
     def forward(self, engine: str, *, as_root: bool) -> None:
         """Have our socket lead to the engine's, as the host's user or as root; what does so already is left alone."""
         if as_root and not self.is_root:
-            if not (self.mark.exists() and self.leads()):
+            if not self._is_relayed():
                 self._start_relay(f"exec docker -H unix://{shlex.quote(engine)} system dial-stdio")
         elif self.mark.exists() or not self.leads():
             self.mark.unlink(missing_ok=True)
             self.sh("forward its engine's socket", "true", forwarding=engine)
+
+    def _is_relayed(self) -> bool:
+        """Say whether our relay runs: a connection to see that would be one to the host, with all that sudo does."""
+        try:
+            os.kill(int(self.mark.read_text()), 0)
+        except (OSError, ValueError):
+            return False
+        return self.socket.exists()
 
     def leads(self) -> bool:
         """Say whether something takes connections at our socket."""

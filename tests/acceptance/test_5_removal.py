@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.clusters import CONFIRMED, SECRETS, Cluster, listens
+from tests.clusters import CONFIRMED, SECRETS, Cluster, serves
 
 pytestmark = pytest.mark.lifecycle
 
@@ -26,11 +26,11 @@ def test_destroy_in_check_mode_removes_nothing(made: Cluster) -> None:
 
 
 def test_destroy_leaves_nothing_and_says_what_it_removed(made: Cluster) -> None:
-    assert all(listens(address, made.port) for address in made.entrypoints.values())
+    assert all(serves(address, made.port) for address in made.entrypoints.values())
     assert len(made.parts()) > 2 * len(made.machines)  # a listener and more for each, and the files
     run = made.play("destroy", *CONFIRMED)
     assert made.parts() == []
-    assert not any(listens(address, made.port) for address in made.entrypoints.values())
+    assert not any(serves(address, made.port) for address in made.entrypoints.values())
     for machine in made.machines:
         assert machine in run.output[run.output.rindex("removed: ") :]
 
