@@ -22,10 +22,8 @@ SHELL_SCRIPTS = $(shell grep -rlE '^\#!.*\b(ba|da)?sh$$' .ci scripts roles image
 # Tests that make clusters use the engine that answers; where none does, they get one of their own.
 WITH_ENGINE = scripts/with-engine
 
-.PHONY: help setup up check stack verify down prune lint test test-unit test-browser test-acceptance test-e2e molecule
-.PHONY: bench inventory dev
-.PHONY: help setup up check stack verify backup restore down prune lint test test-unit test-browser test-acceptance test-e2e molecule
-.PHONY: inventory dev
+.PHONY: help setup up check stack verify backup restore down prune lint test test-unit test-browser test-acceptance
+.PHONY: test-e2e molecule bench inventory dev
 
 help: ## List the targets (what make does when no target is named)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
