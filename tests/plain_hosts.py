@@ -9,11 +9,9 @@ a set are on one network, which this computer reaches, at their usual port.
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,10 +24,8 @@ import docker.errors
 
 from ansible_collections.apiary.swarm.plugins.module_utils import containers
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import Client
-from ansible_collections.apiary.swarm.plugins.module_utils.image_build import bootstrap, build, load, present
-from ansible_collections.apiary.swarm.plugins.module_utils.image_cache import ImageCache
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import DEBIAN_SUITE, images_of
 from tests.clusters import engine
+from tests.engine_images import image_in
 
 PROJECT = Path(__file__).resolve().parents[1]
 RESOURCES = PROJECT / "molecule" / "resources" / "plain-host"
@@ -84,7 +80,8 @@ class PlainHosts:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.key.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)], check=True)
-        image = self._image()
+        # How an engine lives in a container is the node's to know.
+        image = image_in(api, "apiary/plain-host", RESOURCES, {"prepare": NODE / "prepare"})
         if network:
             containers.ensure_network(api, network, subnet)
         elif not api.networks(names=[self.name]):
@@ -133,24 +130,6 @@ class PlainHosts:
                 time.sleep(0.2)
             lines.append(f"{address} {' '.join(asked.output.decode().split()[:2])}\n")
         self.known_hosts.write_text("".join(lines))
-
-    def _image(self) -> str:
-        cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        cache = ImageCache(cache_home / "apiary" / "images")
-        api = self.outer.api
-        with tempfile.TemporaryDirectory() as directory:
-            context = Path(directory) / "plain-host"
-            shutil.copytree(RESOURCES, context)
-            shutil.copy(NODE / "prepare", context)  # how an engine lives in a container is the node's to know
-            entry = {"name": "apiary/plain-host", "context": str(context), "tag": ""}
-            (image,) = images_of({"images": [entry], "base": "", "debian_suite": DEBIAN_SUITE})
-            if image.reference not in present(api, [image.reference]):
-                if not isinstance(image.base, str) and not cache.sound(image.base_reference):
-                    bootstrap(image.base, cache)
-                if not cache.sound(image.reference, image.our_base_reference):
-                    build(api, image, cache, "the engine")
-                load(api, image.reference, cache, "the engine", image.our_base_reference)
-        return str(image.reference)
 
     def remove(self) -> None:
         """Remove all that carries the label."""

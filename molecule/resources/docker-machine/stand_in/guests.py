@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import io
 import ipaddress
-import os
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,10 +16,8 @@ from typing import Any
 import docker.errors
 
 from ansible_collections.apiary.swarm.plugins.module_utils import containers
-from ansible_collections.apiary.swarm.plugins.module_utils.image_build import bootstrap, build, load, present
-from ansible_collections.apiary.swarm.plugins.module_utils.image_cache import ImageCache
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import DEBIAN_SUITE, images_of
 from stand_in.engine import docker_host
+from tests.engine_images import image_in
 
 LABEL = "apiary.stand-in"
 _HOME = Path(__file__).resolve().parents[1]
@@ -70,24 +65,9 @@ class Hypervisor:
 
     def image(self, api: Any) -> str:
         """Return the reference of the guest's image, which the engine then has."""
-        cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        cache = ImageCache(cache_home / "apiary" / "images")
-        with tempfile.TemporaryDirectory() as directory:
-            context = Path(directory) / "guest"
-            shutil.copytree(_HOME / "guest", context)
-            # How an engine lives in a container, and what it is made of, is the node's to know.
-            shutil.copy(_NODE / "prepare", context)
-            shutil.copy(_NODE / "base" / "bootstrap.sh", context / "base")
-            entry = {"name": "apiary/boot2docker", "context": str(context), "tag": ""}
-            (image,) = images_of({"images": [entry], "base": "", "debian_suite": DEBIAN_SUITE})
-            if image.reference in present(api, [image.reference]):
-                return image.reference
-            if not isinstance(image.base, str) and not cache.sound(image.base_reference):
-                bootstrap(image.base, cache)
-            if not cache.sound(image.reference, image.our_base_reference):
-                build(api, image, cache, "the engine")
-            load(api, image.reference, cache, "the engine", image.our_base_reference)
-        return image.reference
+        # How an engine lives in a container, and what it is made of, is the node's to know.
+        shared = {"prepare": _NODE / "prepare", "base/bootstrap.sh": _NODE / "base" / "bootstrap.sh"}
+        return image_in(api, "apiary/boot2docker", _HOME / "guest", shared)
 
     def start(self, guest: Guest, offer: int) -> int:
         """Start a guest whose root is new, and return by which offer of privileges the engine could."""
