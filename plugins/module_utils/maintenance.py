@@ -191,16 +191,24 @@ class Care:
             if REMEMBERED_LABEL in labels:
                 self._act(f"set availability {labels[REMEMBERED_LABEL]}")
                 if not self.settings.check_mode:
-                    swarm.change_node(node["ID"], _given_back)
+                    self._give_back(swarm, view, node)
+            elif not self.settings.check_mode:
+                self._served(swarm, view)
             if self.subject.address and differ(node_addr(node), self.subject.address):
                 self.warnings.append(
                     f"{self.subject.name} is known to its swarm as {node_addr(node)}, and has {self.subject.address}: "
                     "an address is given when a node joins. playbooks/remove_node.yml and then site.yml have it join "
                     "anew"
                 )
-            if not self.settings.check_mode:
-                self._served(swarm, view)
             return self._result(node["ID"])
+
+    def _give_back(self, swarm: Swarm, view: View, node: Object) -> None:
+        """Give the node its availability; a paused one had tasks, which it would not get again."""
+        if node["Spec"]["Labels"][REMEMBERED_LABEL] == "pause":
+            swarm.change_node(node["ID"], _active)
+            self._served(swarm, view)
+        swarm.change_node(node["ID"], _given_back)
+        self._served(swarm, view)
 
     def _found_swarm(self) -> Swarm:
         """Return the swarm once a manager answers for it: after a start, managers have to find each other first."""
@@ -397,6 +405,10 @@ def _drained(spec: dict[str, Any]) -> None:
     labels = dict(spec.get("Labels") or {})
     labels.setdefault(REMEMBERED_LABEL, str(spec.get("Availability") or "active"))
     spec["Labels"], spec["Availability"] = labels, "drain"
+
+
+def _active(spec: dict[str, Any]) -> None:
+    spec["Availability"] = "active"
 
 
 def _given_back(spec: dict[str, Any]) -> None:

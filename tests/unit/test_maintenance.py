@@ -399,6 +399,18 @@ def test_node_is_drained_and_given_back_as_it_was(three: World, before: str) -> 
     assert not three.care("w1").restored()["changed"]
 
 
+def test_paused_node_gets_the_tasks_again_that_run_there_alone(two: World) -> None:
+    two.add_service("redis", 1, "w1", Placement={"Constraints": ["node.hostname == w1"]})
+    two.add_service("proxy", None, "m1 w1")
+    two.nodes["w1"]["Spec"]["Availability"] = "pause"
+    two.care("w1").drained()
+    assert two.where("redis") == {}
+    two.care("w1").restored()
+    assert two.availability("w1") == "pause"
+    assert two.where("redis") == {"w1": 1}
+    assert two.where("proxy") == {"m1": 1, "w1": 1}
+
+
 def test_node_that_somebody_drained_stays_drained(three: World) -> None:
     three.nodes["w1"]["Spec"]["Availability"] = "drain"
     three.care("w1").drained()
