@@ -22,7 +22,7 @@ SHELL_SCRIPTS = $(shell grep -rlE '^\#!.*\b(ba|da)?sh$$' .ci scripts roles image
 # Tests that make clusters use the engine that answers; where none does, they get one of their own.
 WITH_ENGINE = scripts/with-engine
 
-.PHONY: help setup up check stack verify down prune lint test test-unit test-browser test-acceptance test-e2e molecule
+.PHONY: help setup up check stack verify status stop start restart access down prune lint test test-unit test-browser test-acceptance test-e2e molecule
 .PHONY: inventory dev
 
 help: ## List the targets (what make does when no target is named)
@@ -45,6 +45,21 @@ stack: inventory setup ## Deploy the stack again, after an edit or to scale: ARG
 
 verify: inventory setup ## Say whether the cluster is what it should be; changes nothing
 	$(PLAYBOOK) playbooks/verify.yml $(ARGS)
+
+status: inventory setup ## Say how the cluster is, quickly; for programs ARGS='-e status_file=status.json'
+	$(PLAYBOOK) playbooks/status.yml $(ARGS)
+
+stop: inventory setup ## Stop all machines, or one with ARGS='-e node=NAME', and keep their data
+	$(PLAYBOOK) playbooks/stop.yml $(ARGS)
+
+start: inventory setup ## Start the machines again, and ask until everything answers
+	$(PLAYBOOK) playbooks/start.yml $(ARGS)
+
+restart: inventory setup ## Restart the machines one after another, without losing a request
+	$(PLAYBOOK) playbooks/restart.yml $(ARGS)
+
+access: inventory setup ## Write a Docker context for the cluster, and say how to use it
+	$(PLAYBOOK) playbooks/access.yml $(ARGS)
 
 down: inventory setup ## Remove everything that 'make up' made; asks, unless ARGS='-e destroy_confirmed=true'
 	$(PLAYBOOK) playbooks/destroy.yml $(ARGS)
