@@ -411,6 +411,15 @@ def test_paused_node_gets_the_tasks_again_that_run_there_alone(two: World) -> No
     assert two.where("proxy") == {"m1": 1, "w1": 1}
 
 
+def test_what_is_remembered_outlives_an_interrupted_return(two: World) -> None:
+    # for a moment a paused node is active on its way back
+    two.nodes["w1"]["Spec"]["Labels"][REMEMBERED] = "pause"
+    two.care("w1").drained()
+    assert two.nodes["w1"]["Spec"]["Labels"] == {REMEMBERED: "pause"}
+    two.care("w1").restored()
+    assert two.availability("w1") == "pause"
+
+
 def test_node_that_somebody_drained_stays_drained(three: World) -> None:
     three.nodes["w1"]["Spec"]["Availability"] = "drain"
     three.care("w1").drained()
