@@ -55,6 +55,8 @@ class Subject:
     address: str = ""
     #: whether *docker* follows from the name alone, so that another machine may be there
     guessed: bool = False
+    #: whether the machine outlives its place in the swarm, with what is on it
+    stays: bool = False
 
 
 class Care:
@@ -287,7 +289,7 @@ class Care:
             engine, own = None, None
         volumes = self._volumes(engine)
         if node is None:
-            data = placement.data_on("", view.services, view.tasks, volumes)
+            data = self._data("", view, volumes)
             self._refused(self._data_refusal(data) if not data_loss_confirmed else [])
             if engine and own and own.state != "inactive":
                 self._leave(engine, force=True)
@@ -314,6 +316,11 @@ class Care:
         found: list[Object] = engine.ask("list its volumes", engine.api.volumes)["Volumes"] or []
         return found
 
+    def _data(self, node_id: str, view: View, volumes: Iterable[Object] | None) -> list[placement.Data]:
+        """Return what would be lost with the node: what no service uses, only if its machine goes too."""
+        found = placement.data_on(node_id, view.services, view.tasks, volumes)
+        return [data for data in found if data.service or not self.subject.stays]
+
     def _refusals(
         self, view: View, node: Object, volumes: Iterable[Object] | None, *, data_loss_confirmed: bool
     ) -> list[str]:
@@ -338,7 +345,7 @@ class Care:
                     f"the service {name_of(service)} can run on {name} alone ({rules}): let its template allow another "
                     "node, or confirm with -e remove_node_data_loss_confirmed=true that it need not run"
                 )
-        return problems + self._data_refusal(placement.data_on(node_id, view.services, view.tasks, volumes))
+        return problems + self._data_refusal(self._data(node_id, view, volumes))
 
     def _data_refusal(self, data: Sequence[placement.Data]) -> list[str]:
         if not data:

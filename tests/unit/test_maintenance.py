@@ -608,6 +608,13 @@ def test_data_is_not_lost_unless_asked_for(two: World, volumes: list[str], templ
     assert "w1" not in two.nodes
 
 
+def test_what_is_no_services_stays_with_a_machine_that_stays(two: World) -> None:
+    two.volumes["w1"] = ["mine"]
+    subject = Subject("w1", {"docker_host": "w1"}, stays=True)
+    Care(subject, two.managers, two.settings()).left(data_loss_confirmed=False)
+    assert "w1" not in two.nodes
+
+
 def test_data_of_a_node_that_has_left_already_is_not_lost_either(two: World) -> None:
     two.volumes["w9"] = ["data"]
     with pytest.raises(ApiaryError, match="the only copy of the volume data"):
