@@ -17,13 +17,14 @@ export LC_ALL := C.UTF-8
 
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/$(INVENTORY)
 PYTEST = .venv/bin/pytest $(ARGS)
-SHELL_SCRIPTS = $(shell grep -rlE '^\#!.*\b(ba|da)?sh$$' .ci scripts roles images molecule tests examples --exclude='*.j2' --exclude='*.md')
+SHELL_SCRIPTS = $(shell find .ci scripts roles images molecule tests examples -type f ! -path '*/__pycache__/*' \
+  -exec awk 'FNR == 1 && /^\#!.*(\/| )(ba|da)?sh$$/ {print FILENAME} {nextfile}' {} +)
 
 # Tests that make clusters use the engine that answers; where none does, they get one of their own.
 WITH_ENGINE = scripts/with-engine
 
-.PHONY: help setup up check stack verify backup restore down prune lint test test-unit test-browser test-acceptance
-.PHONY: test-e2e molecule bench inventory dev
+.PHONY: help setup up check stack verify status stop start restart access backup restore down prune lint test test-unit
+.PHONY: test-browser test-acceptance test-e2e molecule bench inventory dev
 
 help: ## List the targets (what make does when no target is named)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -51,6 +52,21 @@ backup: inventory setup ## Copy what the stack's services keep, such as the visi
 
 restore: inventory setup ## Put the newest backup back, or ARGS='-e backup_file=PATH'; asks first
 	$(PLAYBOOK) playbooks/restore.yml $(ARGS)
+
+status: inventory setup ## Say how the cluster is, quickly; for programs ARGS='-e status_file=status.json'
+	$(PLAYBOOK) playbooks/status.yml $(ARGS)
+
+stop: inventory setup ## Stop all machines, or one with ARGS='-e node=NAME', and keep their data
+	$(PLAYBOOK) playbooks/stop.yml $(ARGS)
+
+start: inventory setup ## Start the machines again, and ask until everything answers
+	$(PLAYBOOK) playbooks/start.yml $(ARGS)
+
+restart: inventory setup ## Restart the machines one after another, without losing a request
+	$(PLAYBOOK) playbooks/restart.yml $(ARGS)
+
+access: inventory setup ## Write a Docker context for the cluster, and say how to use it
+	$(PLAYBOOK) playbooks/access.yml $(ARGS)
 
 down: inventory setup ## Remove everything that 'make up' made; asks, unless ARGS='-e destroy_confirmed=true'
 	$(PLAYBOOK) playbooks/destroy.yml $(ARGS)

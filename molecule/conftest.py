@@ -70,6 +70,10 @@ def command(playbook: str, *arguments: str, inventory: Path = INVENTORY) -> list
 class Scenario:
     """The cluster of the scenario that is being verified."""
 
+    name = CLUSTER
+    state = STATE
+    project = PROJECT
+
     @cached_property
     def outer(self) -> Engine:
         """The engine that nodes are containers of."""
@@ -112,6 +116,11 @@ class Scenario:
         pair = (endpoint["client_cert"], endpoint["client_key"]) if keys else None
         tls = docker.tls.TLSConfig(ca_cert=endpoint["ca_path"], client_cert=pair, verify=True)
         return Engine(endpoint["docker_host"], tls)
+
+    def engine_with(self, keys: Path, address: str) -> Engine:
+        """An engine as somebody reaches it who has these keys alone."""
+        pair = (str(keys / "cert.pem"), str(keys / "key.pem"))
+        return Engine(address, docker.tls.TLSConfig(ca_cert=str(keys / "ca.pem"), client_cert=pair, verify=True))
 
     def membership(self, node: str) -> dict[str, Any]:
         """What a node's engine says of its swarm."""
@@ -176,11 +185,28 @@ class Scenario:
         assert status == 0, output
         return output
 
+    def availability(self, manager: str, node: str) -> tuple[str, str | None]:
+        """The availability of a node, and the one that is remembered for it."""
+        (entry,) = self.listed(manager)[node]
+        labels = entry["Spec"].get("Labels") or {}
+        return entry["Spec"]["Availability"], labels.get("apiary.maintenance.availability")
+
+    def make_available(self, manager: str, node: str, availability: str) -> None:
+        """Set the availability of a node, as an operator does."""
+        (entry,) = self.listed(manager)[node]
+        spec: Any = {**entry["Spec"], "Availability": availability}
+        self.engine(manager).api.update_node(entry["ID"], entry["Version"]["Index"], spec)
+
+    def url(self, node: str) -> str:
+        """Where the web service is reached through a node."""
+        return f"http://{self.entrypoint(node)}:4000/"
+
     def play(self, playbook: str, *arguments: str, inventory: Path = INVENTORY, succeeds: bool = True) -> Run:
         """Run a playbook to its end: one of Apiary's by its name, others by their path."""
         result = subprocess.run(
             command(playbook, *arguments, inventory=inventory),
             cwd=PROJECT,
+            env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

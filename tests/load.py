@@ -24,8 +24,8 @@ class Load:
 
     A client with *failover* asks the next URL when one refuses its connection, as a browser does for a name with
     several addresses; a request is lost when none takes it. Without, each URL stands for itself. Docker's own forwarder
-    of a loopback address accepts a connection, and resets it when nobody listens behind it: a reset that comes again
-    at once is such a refusal, one that does not come again is a request that was lost.
+    of a loopback address accepts a connection, and resets it when nobody listens behind it. A reset that comes again at
+    once is such a refusal, and so is one from a URL that refused the request before; any other is a lost request.
     """
 
     urls: Sequence[str]
@@ -36,6 +36,8 @@ class Load:
     heard: Counter[str] = field(default_factory=Counter)
     #: seconds since the beginning, URL and reason of each lost request
     lost: list[str] = field(default_factory=list)
+    #: the URLs that refused when they were asked last
+    _closed: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Load:
         self._end = threading.Event()
@@ -76,14 +78,17 @@ class Load:
         # no session: each request has a connection of its own
         response = requests.get(url, headers={"Accept": "application/json"}, timeout=_TIMEOUT_SECONDS)
         response.raise_for_status()
+        self._closed.discard(url)
         return response
 
     def _is_refusal(self, url: str, error: requests.ConnectionError) -> bool:
-        if "refused" in str(error):
+        if "refused" in str(error) or url in self._closed:
+            self._closed.add(url)
             return True
         try:
             self._get(url)
         except requests.ConnectionError:
+            self._closed.add(url)
             return True
         return False
 

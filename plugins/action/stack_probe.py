@@ -46,6 +46,8 @@ class ActionModule(ApiaryAction):
             )
         entrypoints = [Entrypoint(**entry) for entry in params["entrypoints"]]
         with connect(params["docker"]) as api:
+            if params["missing_ok"] and not _services(api, params["name"]):
+                return {"changed": False, "repaired": [], "ports": []}
             hearings = hear(api, params, entrypoints)
             # A server that answers with an error is reached: what it needs is not a new mesh.
             silent = sorted(
@@ -110,11 +112,18 @@ def start_anew(api: Any, name: str, short_names: Iterable[str]) -> None:
 
 
 def _targets(api: Any, name: str) -> list[Target]:
-    filters = {"label": [f"{stack.NAMESPACE_LABEL}={name}"]}
-    services = stack.services_of(api.services(filters=filters), name)
+    services = _services(api, name)
     if not services:
         raise ApiaryError(f"there is no stack {name} in the swarm: deploy it with playbooks/stack.yml")
-    return targets_of(services, api.tasks(filters=filters), api.nodes())
+    return targets_of(services, api.tasks(filters=_filters(name)), api.nodes())
+
+
+def _services(api: Any, name: str) -> dict[str, Mapping[str, Any]]:
+    return stack.services_of(api.services(filters=_filters(name)), name)
+
+
+def _filters(name: str) -> dict[str, list[str]]:
+    return {"label": [f"{stack.NAMESPACE_LABEL}={name}"]}
 
 
 def _continued(

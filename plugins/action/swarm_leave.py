@@ -17,6 +17,8 @@ class ActionModule(ApiaryAction):
     argument_spec = ARGUMENT_SPEC
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        subject = Subject(params["name"], params["docker"], params["address"], params["docker_guessed"])
+        subject = Subject(
+            params["name"], params["docker"], params["address"], params["docker_guessed"], params["machine_stays"]
+        )
         care = Care(subject, params["managers"], settings(params, check_mode=self._task.check_mode))
         return care.left(data_loss_confirmed=params["data_loss_confirmed"])

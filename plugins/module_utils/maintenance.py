@@ -55,6 +55,8 @@ class Subject:
     address: str = ""
     #: whether *docker* follows from the name alone, so that another machine may be there
     guessed: bool = False
+    #: whether the machine outlives its place in the swarm, with what is on it
+    stays: bool = False
 
 
 class Care:
@@ -191,16 +193,24 @@ class Care:
             if REMEMBERED_LABEL in labels:
                 self._act(f"set availability {labels[REMEMBERED_LABEL]}")
                 if not self.settings.check_mode:
-                    swarm.change_node(node["ID"], _given_back)
+                    self._give_back(swarm, view, node)
+            elif not self.settings.check_mode:
+                self._served(swarm, view)
             if self.subject.address and differ(node_addr(node), self.subject.address):
                 self.warnings.append(
                     f"{self.subject.name} is known to its swarm as {node_addr(node)}, and has {self.subject.address}: "
                     "an address is given when a node joins. playbooks/remove_node.yml and then site.yml have it join "
                     "anew"
                 )
-            if not self.settings.check_mode:
-                self._served(swarm, view)
             return self._result(node["ID"])
+
+    def _give_back(self, swarm: Swarm, view: View, node: Object) -> None:
+        """Give the node its availability; a paused one had tasks, which it would not get again."""
+        if node["Spec"]["Labels"][REMEMBERED_LABEL] == "pause":
+            swarm.change_node(node["ID"], _active)
+            self._served(swarm, view)
+        swarm.change_node(node["ID"], _given_back)
+        self._served(swarm, view)
 
     def _found_swarm(self) -> Swarm:
         """Return the swarm once a manager answers for it: after a start, managers have to find each other first."""
@@ -279,7 +289,7 @@ class Care:
             engine, own = None, None
         volumes = self._volumes(engine)
         if node is None:
-            data = placement.data_on("", view.services, view.tasks, volumes)
+            data = self._data("", view, volumes)
             self._refused(self._data_refusal(data) if not data_loss_confirmed else [])
             if engine and own and own.state != "inactive":
                 self._leave(engine, force=True)
@@ -306,6 +316,11 @@ class Care:
         found: list[Object] = engine.ask("list its volumes", engine.api.volumes)["Volumes"] or []
         return found
 
+    def _data(self, node_id: str, view: View, volumes: Iterable[Object] | None) -> list[placement.Data]:
+        """Return what would be lost with the node: what no service uses, only if its machine goes too."""
+        found = placement.data_on(node_id, view.services, view.tasks, volumes)
+        return [data for data in found if data.service or not self.subject.stays]
+
     def _refusals(
         self, view: View, node: Object, volumes: Iterable[Object] | None, *, data_loss_confirmed: bool
     ) -> list[str]:
@@ -330,7 +345,7 @@ class Care:
                     f"the service {name_of(service)} can run on {name} alone ({rules}): let its template allow another "
                     "node, or confirm with -e remove_node_data_loss_confirmed=true that it need not run"
                 )
-        return problems + self._data_refusal(placement.data_on(node_id, view.services, view.tasks, volumes))
+        return problems + self._data_refusal(self._data(node_id, view, volumes))
 
     def _data_refusal(self, data: Sequence[placement.Data]) -> list[str]:
         if not data:
@@ -397,6 +412,10 @@ def _drained(spec: dict[str, Any]) -> None:
     labels = dict(spec.get("Labels") or {})
     labels.setdefault(REMEMBERED_LABEL, str(spec.get("Availability") or "active"))
     spec["Labels"], spec["Availability"] = labels, "drain"
+
+
+def _active(spec: dict[str, Any]) -> None:
+    spec["Availability"] = "active"
 
 
 def _given_back(spec: dict[str, Any]) -> None:

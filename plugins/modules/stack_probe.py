@@ -57,6 +57,10 @@ options:
     description: How long to ask at most, over all ports and entrypoints.
     type: int
     default: 60
+  missing_ok:
+    description: Whether a swarm without this stack is fine. Then nothing is asked.
+    type: bool
+    default: false
   repair:
     description:
       - Whether to start the tasks of a service anew that was not heard whole, one batch after another as its update
@@ -113,6 +117,7 @@ ARGUMENT_SPEC = {
         "options": {"name": {"type": "str", "required": True}, "address": {"type": "str", "required": True}},
     },
     "timeout_seconds": {"type": "int", "default": 60},
+    "missing_ok": {"type": "bool", "default": False},
     "repair": {"type": "bool", "default": True},
 }
 

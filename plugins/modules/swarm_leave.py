@@ -53,6 +53,10 @@ options:
     description: Whether O(docker) is a guess. Then an engine there is the node's only if it has the node's name.
     type: bool
     default: false
+  machine_stays:
+    description: Whether the machine is not removed afterwards, so that only what services keep there would be lost.
+    type: bool
+    default: false
   data_loss_confirmed:
     description: Whether the node goes even if data is on it alone, or a service can run nowhere else.
     type: bool
@@ -96,6 +100,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "docker": {"type": "dict", "default": {}},
     "address": {"type": "str", "default": ""},
     "docker_guessed": {"type": "bool", "default": False},
+    "machine_stays": {"type": "bool", "default": False},
     "data_loss_confirmed": {"type": "bool", "default": False},
 }
 

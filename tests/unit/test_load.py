@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import requests
 
 from tests.load import Load
 
@@ -109,6 +110,14 @@ def test_with_failover_only_a_reset_that_comes_again_is_a_refusal(good: str, res
     load = under(Load([url, good], pause_seconds=0, failover=True), requests=4)
     assert len(load.lost) == (1 if is_lost else 0)
     assert load.answers >= 3
+
+
+def test_with_failover_an_entrypoint_that_opens_again_has_lost_nothing(good: str, refusing: str) -> None:
+    load = Load([refusing, good], failover=True)
+    assert load._is_refusal(refusing, requests.ConnectionError("Connection refused"))
+    reset = requests.ConnectionError("Connection reset by peer")
+    assert load._is_refusal(refusing, reset)  # as it did before
+    assert not load._is_refusal(good, reset)
 
 
 def test_with_failover_a_request_that_nobody_takes_is_lost(refusing: str) -> None:

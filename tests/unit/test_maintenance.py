@@ -399,6 +399,27 @@ def test_node_is_drained_and_given_back_as_it_was(three: World, before: str) -> 
     assert not three.care("w1").restored()["changed"]
 
 
+def test_paused_node_gets_the_tasks_again_that_run_there_alone(two: World) -> None:
+    two.add_service("redis", 1, "w1", Placement={"Constraints": ["node.hostname == w1"]})
+    two.add_service("proxy", None, "m1 w1")
+    two.nodes["w1"]["Spec"]["Availability"] = "pause"
+    two.care("w1").drained()
+    assert two.where("redis") == {}
+    two.care("w1").restored()
+    assert two.availability("w1") == "pause"
+    assert two.where("redis") == {"w1": 1}
+    assert two.where("proxy") == {"m1": 1, "w1": 1}
+
+
+def test_what_is_remembered_outlives_an_interrupted_return(two: World) -> None:
+    # for a moment a paused node is active on its way back
+    two.nodes["w1"]["Spec"]["Labels"][REMEMBERED] = "pause"
+    two.care("w1").drained()
+    assert two.nodes["w1"]["Spec"]["Labels"] == {REMEMBERED: "pause"}
+    two.care("w1").restored()
+    assert two.availability("w1") == "pause"
+
+
 def test_node_that_somebody_drained_stays_drained(three: World) -> None:
     three.nodes["w1"]["Spec"]["Availability"] = "drain"
     three.care("w1").drained()
@@ -584,6 +605,13 @@ def test_data_is_not_lost_unless_asked_for(two: World, volumes: list[str], templ
         two.care("w1").left(data_loss_confirmed=False)
     assert two.nodes == before
     two.care("w1").left(data_loss_confirmed=True)
+    assert "w1" not in two.nodes
+
+
+def test_what_is_no_services_stays_with_a_machine_that_stays(two: World) -> None:
+    two.volumes["w1"] = ["mine"]
+    subject = Subject("w1", {"docker_host": "w1"}, stays=True)
+    Care(subject, two.managers, two.settings()).left(data_loss_confirmed=False)
     assert "w1" not in two.nodes
 
 
