@@ -25,13 +25,20 @@ from tests.docker_machines import RESOURCES, DockerMachine
 
 TESTS = Path(__file__).resolve().parent
 
-#: where the tests of a file are run, those of unnamed ones first
+#: in what order tests are run, those of unnamed kinds first; with several workers, the longest begin early
 _STAGES = {
-    "acceptance": 1,
-    "acceptance, virtual machines": 2,
-    "e2e": 3,
-    "acceptance, removal of virtual machines": 4,
-    "e2e, from nothing": 5,
+    kind: place
+    for place, kind in enumerate(
+        (
+            "acceptance, virtual machines",
+            "e2e",
+            "acceptance, removal of virtual machines",
+            "e2e, from nothing",
+            "acceptance",
+            "molecule",
+        ),
+        start=1,
+    )
 }
 
 
@@ -62,6 +69,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "lifecycle: makes, changes or removes the cluster")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
 @pytest.hookimpl(trylast=True)  # pytest itself has grouped the tests by their clusters
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _STAGES.get(_stage(item), 0))
@@ -72,14 +83,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(left_out)
 
 
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    return found
+
+
 def _stage(item: pytest.Item) -> str:
+    if TESTS / "molecule" in item.path.parents:
+        return "molecule"
     if TESTS / "e2e" in item.path.parents:
         return "e2e, from nothing" if item.path.stem.endswith(("interrupted", "snapshots")) else "e2e"
     if TESTS / "acceptance" not in item.path.parents:
         return ""
-    if "qemu" not in getattr(getattr(item, "callspec", None), "params", {}).values():
+    if "qemu" not in _parameters(item).values():
         return "acceptance"
     return "acceptance, removal of virtual machines" if "removal" in item.path.name else "acceptance, virtual machines"
+
+
+def _group(item: pytest.Item) -> str:
+    """What one worker runs by itself, in order: what uses one cluster, as each scenario does, and otherwise a file."""
+    stage = _stage(item)
+    if stage == "molecule":
+        return f"{item.path.stem} {_parameters(item).get('name', '')}"
+    if stage.startswith("e2e"):
+        return "containers" if "containers" in getattr(item, "fixturenames", ()) else "qemu"
+    if stage:
+        return str(_parameters(item).get("cluster", stage))
+    return item.path.stem
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def url(scenario: Any) -> str:
 
 @pytest.fixture(scope="session")
 def theirs(engine: Any) -> Iterator[dict[str, set[str]]]:
-    """What else there is on the engine: all but what is of the swarm."""
+    """What somebody else has on the engine."""
     image = tasks(engine)[0].image
     image.tag("molecule/theirs", "1")
     engine.volumes.create("molecule-theirs", labels={LABEL: "1"})
@@ -48,7 +48,9 @@ def theirs(engine: Any) -> Iterator[dict[str, set[str]]]:
         image, entrypoint=["/bin/sh", "-c", "sleep 3600"], name="molecule-theirs", labels={LABEL: "1"},
         network="molecule-theirs", detach=True,
     )  # fmt: skip
-    yield inventory(engine)
+    there = inventory(engine)
+    assert all(there.values())
+    yield there
     container.remove(force=True)
     network.remove()
     engine.volumes.get("molecule-theirs").remove()
@@ -56,17 +58,15 @@ def theirs(engine: Any) -> Iterator[dict[str, set[str]]]:
 
 
 def inventory(engine: Any) -> dict[str, set[str]]:
-    """What there is, less what a swarm brings along."""
-    containers = [one for one in engine.containers.list(all=True) if "com.docker.swarm.task.id" not in one.labels]
+    """What is theirs; other tests may use the engine too, and what they have comes and goes."""
+    its = {"filters": {"label": LABEL}}
+    containers = engine.containers.list(all=True, **its)
     return {
         "containers": {f"{one.id} {one.status} {one.attrs['State']['StartedAt']}" for one in containers},
-        "networks": {
-            one.id for one in engine.networks.list()
-            if one.attrs["Scope"] == "local" and one.name != "docker_gwbridge"
-        },
-        "volumes": {one.name for one in engine.volumes.list()},
-        "images": {tag for one in engine.images.list() for tag in one.tags},
-    }  # fmt: skip
+        "networks": {one.id for one in engine.networks.list(**its)},
+        "volumes": {one.name for one in engine.volumes.list(**its)},
+        "images": {tag for one in engine.images.list("molecule/theirs") for tag in one.tags},
+    }
 
 
 def test_stack_answers_on_this_computer(engine: Any, url: str) -> None:

@@ -114,6 +114,20 @@ def installation(seen: Seen, source: str, url: str) -> tuple[str, str]:
 
 # After some failures in a row, systemd would refuse to try again.
 _AFRESH = "{ systemctl reset-failed docker.service docker.socket 2>/dev/null || true; }"
+# Its script gives up on an engine that takes longer than ten seconds, which then goes on answering.
+_SYSV_STOP = """\
+process=$(cat /var/run/docker.pid 2>/dev/null || true)
+service docker stop >/dev/null || true
+seconds=0
+while [ -n "$process" ] && kill -0 "$process" 2>/dev/null; do
+  seconds=$((seconds + 1))
+  if [ "$seconds" -gt 100 ]; then
+    echo "the engine, process $process, does not stop" >&2
+    exit 1
+  fi
+  sleep 1
+done
+"""
 _SERVICE = {
     "systemd": {
         # enabled too: a node is one again after a restart of its host
@@ -122,7 +136,11 @@ _SERVICE = {
         # the socket would start it again with the next client
         "stop": "systemctl stop docker.socket docker.service 2>/dev/null || systemctl stop docker.service",
     },
-    "sysv": {verb: f"service docker {verb} >/dev/null" for verb in ("start", "restart", "stop")},
+    "sysv": {
+        "start": "service docker start >/dev/null",
+        "restart": f"{_SYSV_STOP}service docker start >/dev/null",
+        "stop": _SYSV_STOP,
+    },
 }
 
 

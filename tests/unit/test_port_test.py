@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -26,6 +27,16 @@ def sh(script: str) -> str:
     return subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
+def end(process: int) -> None:
+    """End a process that is nobody's child any more, and wait until its ports are free."""
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            os.kill(process, 0)
+            time.sleep(0.02)
+
+
 @pytest.fixture(params=["perl", "python3"])
 def listener(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     if not shutil.which(request.param):
@@ -33,8 +44,7 @@ def listener(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     found = port_test.listening(sh(port_test.listen_script(request.param, ADDRESS, PORTS)))
     yield found
     if found["process"]:
-        with suppress(ProcessLookupError):
-            os.kill(found["process"], signal.SIGTERM)
+        end(found["process"])
 
 
 def asked(*ports: str, answers: bool = True) -> dict[str, list[str]]:
@@ -56,7 +66,7 @@ def test_port_that_is_taken_is_told() -> None:
     with socket.create_server((ADDRESS, 23770)):
         for tool in filter(shutil.which, ("perl", "python3")):
             found = port_test.listening(sh(port_test.listen_script(tool, ADDRESS, PORTS)))
-            os.kill(found["process"], signal.SIGTERM)
+            end(found["process"])
             assert (found["taken"], found["ports"]) == (["23770/tcp"], ["23770/udp"])
 
 
