@@ -13,7 +13,7 @@ from typing import Any
 from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils import engine_setup, existing
-from ansible_collections.apiary.swarm.plugins.module_utils.containers import is_elsewhere, no_engine
+from ansible_collections.apiary.swarm.plugins.module_utils.containers import consequences, is_elsewhere, no_engine
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.ssh import Host, socket_of, wait_until
@@ -72,6 +72,9 @@ class _Machine:
                 self.problem = str(error)
                 if state == "observed":  # what needs the machine fails; the others go on
                     Display().warning(self.problem)
+            if state == "examined":
+                for consequence in consequences(self.seen.get("kernel_lacks", []), f"{self.name}: its kernel"):
+                    Display().warning(consequence)
         else:
             getattr(self, state)()
         return {

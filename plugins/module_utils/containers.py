@@ -517,13 +517,9 @@ def wait_until_answering(api: Any, node: Node, endpoint: Mapping[str, Any], time
             raise ApiaryError(f"{node.container} {what}; last: {error}. The end of its log:\n{logs}") from error
 
 
-def consequences(lacks: Iterable[str]) -> list[str]:
+def consequences(lacks: Iterable[str], kernel: str = "this computer's kernel, which the nodes share,") -> list[str]:
     """Return what will not work for want of *lacks*; what the lack of IPVS means is for the stack to say."""
-    return [
-        f"this computer's kernel, which the nodes share, lacks {feature}: {_CONSEQUENCES[feature]}"
-        for feature in lacks
-        if feature in _CONSEQUENCES
-    ]
+    return [f"{kernel} lacks {feature}: {_CONSEQUENCES[feature]}" for feature in lacks if feature in _CONSEQUENCES]
 
 
 def neighbour_shortage(nodes: int, limit_path: Path = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.utils.display import Display
 
+from ansible_collections.apiary.swarm.plugins.action import existing_machine
 from ansible_collections.apiary.swarm.plugins.module_utils import existing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +106,21 @@ def test_what_is_missing_is_not_made_up() -> None:
     assert found["addresses"] == []
     assert not found["socket"]
     assert found["space_mib"] is None
+
+
+@pytest.mark.parametrize(("state", "times"), [("examined", 1), ("observed", 0)])
+def test_what_the_kernel_lacks_is_told_once(state: str, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(Display, "warning", lambda _self, text: warnings.append(text))
+
+    class Host(existing_machine._Machine):
+        endpoint: dict[str, Any] = {}  # noqa: RUF012
+
+        def look(self, *, thoroughly: bool) -> None:
+            self.seen = seen(1, kernel_lacks=["ip_vs", "vxlan"])
+
+    Host({"name": "host1"}, check_mode=False).result(state)
+    assert warnings == ["host1: its kernel lacks vxlan: networks between nodes (overlay) will not work"] * times
 
 
 @pytest.mark.parametrize(
