@@ -17,8 +17,6 @@ export LC_ALL := C.UTF-8
 
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/$(INVENTORY)
 PYTEST = .venv/bin/pytest $(ARGS)
-# Much of what tests do is waiting, so two run at a time; those that share a cluster stay with one worker, in order.
-PARALLEL = --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 SHELL_SCRIPTS = $(shell find .ci scripts roles images molecule tests examples -type f ! -path '*/__pycache__/*' \
   -exec awk 'FNR == 1 && /^\#!.*(\/| )(ba|da)?sh$$/ {print FILENAME} {nextfile}' {} +)
 
@@ -86,7 +84,7 @@ lint: dev ## Check the style of everything, and that the roles' READMEs are up t
 	.venv/bin/python scripts/role-readmes --check
 
 test: lint ## Pass the whole test suite: lint, units, pages in a browser, promises on VMs and containers, every role's scenario
-	$(WITH_ENGINE) $(PYTEST) $(PARALLEL) tests/unit tests/browser tests/acceptance tests/e2e tests/molecule
+	$(WITH_ENGINE) $(PYTEST) tests/unit tests/browser tests/acceptance tests/e2e tests/molecule
 
 test-unit: dev ## Pass the unit tests: seconds, no machines
 	$(PYTEST) tests/unit

@@ -18,27 +18,20 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
-from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
-from tests.clusters import CONFIRMED, ROOT, Cluster, engine
+from tests.clusters import CONFIRMED, ROOT, Cluster
 from tests.docker_machines import RESOURCES, DockerMachine
+from tests.scenarios import Scenarios, missing, no_engine
 
 TESTS = Path(__file__).resolve().parent
 
-#: in what order tests are run, those of unnamed kinds first; with several workers, the longest begin early
+#: where the tests of a file are run, those of unnamed ones first
 _STAGES = {
-    kind: place
-    for place, kind in enumerate(
-        (
-            "acceptance, virtual machines",
-            "e2e",
-            "acceptance, removal of virtual machines",
-            "e2e, from nothing",
-            "acceptance",
-            "molecule",
-        ),
-        start=1,
-    )
+    "acceptance": 1,
+    "acceptance, virtual machines": 2,
+    "e2e": 3,
+    "acceptance, removal of virtual machines": 4,
+    "e2e, from nothing": 5,
+    "molecule": 6,
 }
 
 
@@ -69,10 +62,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "lifecycle: makes, changes or removes the cluster")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
 @pytest.hookimpl(trylast=True)  # pytest itself has grouped the tests by their clusters
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _STAGES.get(_stage(item), 0))
@@ -83,11 +72,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(left_out)
 
 
-def _parameters(item: pytest.Item) -> dict[str, Any]:
-    found: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    return found
-
-
 def _stage(item: pytest.Item) -> str:
     if TESTS / "molecule" in item.path.parents:
         return "molecule"
@@ -95,25 +79,31 @@ def _stage(item: pytest.Item) -> str:
         return "e2e, from nothing" if item.path.stem.endswith(("interrupted", "snapshots")) else "e2e"
     if TESTS / "acceptance" not in item.path.parents:
         return ""
-    if "qemu" not in _parameters(item).values():
+    if "qemu" not in getattr(getattr(item, "callspec", None), "params", {}).values():
         return "acceptance"
     return "acceptance, removal of virtual machines" if "removal" in item.path.name else "acceptance, virtual machines"
 
 
-def _group(item: pytest.Item) -> str:
-    """What one worker runs by itself, in order: what uses one cluster, as each scenario does, and otherwise a file."""
-    stage = _stage(item)
-    if stage == "molecule":
-        return f"{item.path.stem} {_parameters(item).get('name', '')}"
-    if stage.startswith("e2e"):
-        return "containers" if "containers" in getattr(item, "fixturenames", ()) else "qemu"
-    if stage:
-        return str(_parameters(item).get("cluster", stage))
-    return item.path.stem
+@pytest.fixture(scope="session")
+def scenarios(request: pytest.FixtureRequest) -> Iterator[Scenarios]:
+    """Molecule's scenarios that are to be tested: they begin with the first test that makes a cluster."""
+    tests = [item for item in request.session.items if getattr(item, "originalname", "") == "test_scenario"]
+    names = [item.callspec.params["name"] for item in tests]  # type: ignore[attr-defined]
+    scenarios = Scenarios(name for name in names if not missing(name))
+    scenarios.start()
+    yield scenarios
+    scenarios.stop()
 
 
 @pytest.fixture(scope="session")
-def qemu() -> Iterator[Cluster]:
+def outer_engine() -> None:
+    """An engine for nodes to be containers of."""
+    if reason := no_engine():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def qemu(scenarios: Scenarios) -> Iterator[Cluster]:
     """A cluster of virtual machines, which the tests make and remove."""
     missing = [tool for tool in ("qemu-system-x86_64", "mmdebstrap") if not shutil.which(tool)]
     if missing:
@@ -124,17 +114,7 @@ def qemu() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def outer_engine() -> None:
-    """An engine for nodes to be containers of."""
-    try:
-        with connect({"docker_host": engine()}, timeout_seconds=10):
-            pass
-    except ApiaryError as error:
-        pytest.skip(f"no Docker Engine to make containers on ('make test' brings one): {error}")
-
-
-@pytest.fixture(scope="session")
-def containers(outer_engine: None) -> Iterator[Cluster]:
+def containers(outer_engine: None, scenarios: Scenarios) -> Iterator[Cluster]:
     """A cluster of containers, which the tests make and remove."""
     settings = {
         "cluster_name": "acceptance",
@@ -146,7 +126,7 @@ def containers(outer_engine: None) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def virtualbox(outer_engine: None) -> Iterator[Cluster]:
+def virtualbox(outer_engine: None, scenarios: Scenarios) -> Iterator[Cluster]:
     """A cluster of docker-machine's machines, on the stand-ins in molecule/resources; which the tests make and remove.
 
     The real docker-machine takes the place of the stand-in where DOCKER_MACHINE says where it is.

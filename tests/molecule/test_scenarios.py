@@ -4,51 +4,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-BIN = Path(sys.executable).parent
-ENVIRONMENT = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+from tests.scenarios import NAMES, Scenarios, missing
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario(name: str, request: pytest.FixtureRequest) -> None:
-    if re.search(r"\bvirtual\b", (ROOT / "molecule" / name / "molecule.yml").read_text()):
-        if not shutil.which("qemu-system-x86_64"):
-            pytest.skip("qemu-system-x86_64 missing: 'make dev' installs what the tests need")
-    else:
-        request.getfixturevalue("outer_engine")
-    log = ROOT / ".cache" / "molecule" / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        status = molecule("test", name, log, "w")
-    except BaseException:  # also when interrupted: molecule removes its nodes only when it ends by itself
-        molecule("destroy", name, log, "a")
-        raise
-    output = log.read_text()
+@pytest.mark.parametrize("name", NAMES)
+def test_scenario(name: str, scenarios: Scenarios, record_property: Callable[[str, object], None]) -> None:
+    if lack := missing(name):
+        pytest.skip(lack)
+    outcome = scenarios.outcome(name)
+    record_property("seconds", round(outcome.seconds))
+    output = outcome.log.read_text()
     end = "\n".join(output.splitlines()[-150:])
-    assert status == 0, f"the end of {log}:\n{end}"
+    assert outcome.status == 0, f"the end of {outcome.log}:\n{end}"
     # Molecule is content with no tests at all.
-    assert re.search(r"=+ \d+ passed", output), f"no test was run, see {log}:\n{end}"
-
-
-def molecule(command: str, name: str, log: Path, mode: str) -> int:
-    with log.open(mode) as output:
-        return subprocess.run(
-            ["molecule", command, "-s", name],
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            timeout=1200,
-            check=False,
-        ).returncode
+    assert re.search(r"=+ \d+ passed", output), f"no test was run, see {outcome.log}:\n{end}"
