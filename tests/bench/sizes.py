@@ -80,6 +80,11 @@ def on_all(nodes: list[str], work: Callable[[str], Any]) -> list[Any]:
         return list(pool.map(work, nodes))
 
 
+def image_list(*names: str) -> list[dict[str, str]]:
+    """Return the inventories' image_list, with these images alone."""
+    return [{"name": f"apiary/{name}", "context": str(ROOT / "images" / name)} for name in names]
+
+
 class Playbook:
     """The cluster as Apiary makes it."""
 
@@ -102,6 +107,8 @@ class Playbook:
             "cluster_name": self.cluster.name,
             "container_machine_network": self.cluster.network,
             "container_machine_loopback_network": self.cluster.loopback_network,
+            "stack_services": ["web"],
+            "image_list": image_list("web", "ingress"),
             "web_replicas": len(self.cluster.nodes),
             "project_dir": str(ROOT),
         }

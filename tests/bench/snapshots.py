@@ -44,6 +44,8 @@ NUMBER = 90
 SETTINGS = {
     "qemu_machine_loopback_network": f"127.0.{NUMBER}.0/24",
     "qemu_machine_lan_network": f"192.168.{NUMBER}.0/24",
+    "stack_services": ["web"],
+    "image_list": sizes.image_list("web"),
     "web_replicas": 2,
     "project_dir": str(ROOT),
 }
