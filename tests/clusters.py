@@ -282,9 +282,21 @@ def run_until(command: list[str], environment: Mapping[str, str], task: str, sec
         else:
             pytest.fail(f"the task {task!r} never started:\n{output}")
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        # Ansible's workers have sessions of their own, and would go on.
+        for pid in [process.pid, *_descendants(process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
     return output
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have, but for daemons."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # a thread or process that has ended meanwhile
+            found += [int(child) for child in path.read_text().split()]
+    return [one for child in found for one in [child, *_descendants(child)]]
 
 
 def listens(address: str, port: int) -> bool:

@@ -21,6 +21,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.base_action import Ap
 from ansible_collections.apiary.swarm.plugins.module_utils.container_exec import execute
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.files import lock, private_directory
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_backup import Entry, Kept
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_data import BEFORE
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_hosts import host_of
@@ -60,9 +61,11 @@ class ActionModule(ApiaryAction):
         made = backups.created(path)
         if self._task.check_mode:
             return {**result, "msg": f"{', '.join(done)} would be as of {made}"}
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        for job in jobs:
-            done[job.kept.name]["now"] = _Restore(params, job, path, moment).run()
+        # Ansible's workers outlive a run that is killed, and go on with what they do.
+        with lock(private_directory(Path(params["directory"])) / f".{params['name']}.restoring"):
+            moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            for job in jobs:
+                done[job.kept.name]["now"] = _Restore(params, job, path, moment).run()
         said = "; ".join(f"{name}: {entry['now'] or 'runs'}" for name, entry in done.items())
         kept = ", ".join(f"{job.kept.source}{BEFORE}-{moment} on {job.host}" for job in jobs)
         return {**result, "msg": f"as of {made}: {said}. What was there before is in {kept}"}
