@@ -24,14 +24,14 @@ from tests.scenarios import Scenarios, missing, no_engine
 
 TESTS = Path(__file__).resolve().parent
 
-#: where the tests of a file are run, those of unnamed ones first
+#: where the tests of a file are run, those of unnamed ones first; emulated machines have the computer for themselves
 _STAGES = {
     "acceptance": 1,
-    "acceptance, virtual machines": 2,
-    "e2e": 3,
-    "acceptance, removal of virtual machines": 4,
-    "e2e, from nothing": 5,
-    "molecule": 6,
+    "molecule": 2,
+    "acceptance, virtual machines": 3,
+    "e2e": 4,
+    "acceptance, removal of virtual machines": 5,
+    "e2e, from nothing": 6,
 }
 
 
@@ -74,8 +74,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _stage(item: pytest.Item) -> str:
     if TESTS / "molecule" in item.path.parents:
-        return "molecule"
+        return "molecule" if getattr(item, "originalname", "") == "test_scenario" else "acceptance"
     if TESTS / "e2e" in item.path.parents:
+        if "containers" in getattr(item, "fixturenames", ()):
+            return "acceptance"
         return "e2e, from nothing" if item.path.stem.endswith(("interrupted", "snapshots")) else "e2e"
     if TESTS / "acceptance" not in item.path.parents:
         return ""
@@ -86,7 +88,7 @@ def _stage(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session")
 def scenarios(request: pytest.FixtureRequest) -> Iterator[Scenarios]:
-    """Molecule's scenarios that are to be tested: they begin with the first test that makes a cluster."""
+    """Molecule's scenarios that are to be tested: they begin beside the tests of clusters of containers."""
     tests = [item for item in request.session.items if getattr(item, "originalname", "") == "test_scenario"]
     names = [item.callspec.params["name"] for item in tests]  # type: ignore[attr-defined]
     scenarios = Scenarios(name for name in names if not missing(name))
@@ -103,7 +105,7 @@ def outer_engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def qemu(scenarios: Scenarios) -> Iterator[Cluster]:
+def qemu() -> Iterator[Cluster]:
     """A cluster of virtual machines, which the tests make and remove."""
     missing = [tool for tool in ("qemu-system-x86_64", "mmdebstrap") if not shutil.which(tool)]
     if missing:

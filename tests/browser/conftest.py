@@ -15,7 +15,7 @@ from tests.fake_engine import FakeEngine
 from tests.visualizer_server import Server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Chromium]:
     if missing():
         pytest.skip(f"{' and '.join(missing())} missing: 'scripts/setup --dev' installs what the tests need")
