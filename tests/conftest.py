@@ -110,7 +110,11 @@ def qemu() -> Iterator[Cluster]:
     missing = [tool for tool in ("qemu-system-x86_64", "mmdebstrap") if not shutil.which(tool)]
     if missing:
         pytest.skip(f"{' and '.join(missing)} missing: 'make setup' installs what the tests need")
-    settings = {"cluster_name": "e2e", "qemu_machine_loopback_network": "127.0.98.0/24"}
+    settings = {
+        "cluster_name": "e2e",
+        "qemu_machine_loopback_network": "127.0.98.0/24",
+        "health_interval": "30s",  # to ask takes half a second of an emulated CPU
+    }
     with _own("inventories/qemu", settings) as cluster:
         yield cluster
 
