@@ -36,7 +36,15 @@ _READY_SECONDS = 10
 #: ssh makes a control socket under another name first, with a dot and 16 characters more
 _CONTROL_SUFFIX = 17
 #: what ssh takes from its command line before all else: the first value of an option counts
-_ALWAYS = {"Compression": "no", "StreamLocalBindMask": "0177", "StreamLocalBindUnlink": "yes"}
+_ALWAYS = {
+    "Compression": "no",
+    "StreamLocalBindMask": "0177",
+    "StreamLocalBindUnlink": "yes",
+    # what a person's own configuration may want for logins
+    "RemoteCommand": "none",
+    "RequestTTY": "no",
+    "PermitLocalCommand": "no",
+}
 #: what it takes unless the inventory or ssh's own configuration say otherwise
 _OTHERWISE = {"BatchMode": "yes", "ServerAliveInterval": "15", "ServerAliveCountMax": "3"}
 
