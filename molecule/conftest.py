@@ -217,9 +217,9 @@ class Scenario:
         assert (result.returncode == 0) == succeeds, result.stdout
         return Run(result.returncode, result.stdout)
 
-    def play_until(self, playbook: str, task: str, *arguments: str) -> None:
-        """Run a playbook until a task whose name contains *task* has started, and kill all its processes there."""
-        run_until(command(playbook, *arguments), os.environ, task, seconds=0.5)
+    def play_until(self, playbook: str, task: str, *arguments: str, seconds: float = 0.5) -> None:
+        """Run a playbook until *seconds* after a task whose name contains *task* has begun, and kill it all there."""
+        run_until(command(playbook, *arguments), os.environ, task, seconds=seconds)
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ def test_data_is_intact(scenario: Any, restart: Restart) -> None:
 
 def test_interrupted_restart_is_ended_by_a_start_and_nothing_is_forgotten(scenario: Any, restart: Restart) -> None:
     scenario.make_available("node1", "node2", "pause")
-    scenario.play_until("restart", "Start it again")
+    scenario.play_until("restart", "Start it again", seconds=0)
     assert scenario.availability("node1", "node2") == ("drain", "pause")
     assert scenario.containers["node2"].status == "exited"
     scenario.play("start")
