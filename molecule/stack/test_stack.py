@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from ansible_collections.apiary.swarm.plugins.module_utils.container_exec import execute
 
@@ -159,3 +160,36 @@ def test_old_secret_stays_until_the_new_one_serves(scenario: Any, page: Path) ->
     own(scenario, "other", page)
     assert versions(scenario)[0] != [old]
     assert len(versions(scenario)[0]) == 1
+
+
+# What does not come up
+
+
+def template(path: Path, **services: object) -> list[str]:
+    """Return the arguments for a stack of these services."""
+    path.write_text(yaml.safe_dump({"version": "3.8", "services": services}))
+    return ["-e", f"stack_template={path}"]
+
+
+def test_image_that_does_not_exist_is_named_and_the_old_tasks_go_on(scenario: Any, tmp_path: Path) -> None:
+    before = scenario.running_tasks("node1")
+    web = {"image": "apiary/nowhere:1", "deploy": {"replicas": 2}}
+    output = scenario.play("stack", *template(tmp_path / "stack.yml.j2", web=web), succeeds=False).output
+    assert "apiary/nowhere:1" in output
+    assert scenario.running_tasks("node1") == before
+
+
+def test_command_that_exits_at_once_is_told_with_what_it_said(scenario: Any, tmp_path: Path) -> None:
+    arguments = template(
+        tmp_path / "stack.yml.j2",
+        web={"image": "{{ web_image }}", "deploy": {"replicas": 1}},
+        broken={"image": "{{ web_image }}", "entrypoint": ["sh", "-c", "echo no such bee; exit 7"]},
+    )
+    output = scenario.play("stack", *arguments, "-e", "stack_name=other", succeeds=False).output
+    try:
+        assert "broken" in output
+        assert "exit code 7" in output or "non-zero exit (7)" in output
+        assert "no such bee" in output
+    finally:
+        for service in scenario.engine("node1").services.list(filters={"label": "com.docker.stack.namespace=other"}):
+            service.remove()

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.clusters import ROOT, Cluster
 
@@ -24,14 +23,6 @@ def web_goes_on(cluster: Cluster) -> Iterator[None]:
     yield
     assert cluster.web_containers() == before
     assert len(cluster.answers("myvm1", 10)) == 5
-
-
-def stack_file(tmp_path: Path, **changes: object) -> list[str]:
-    """Return the arguments for a stack of the tutorial's web service with *changes*."""
-    web = {"image": "{{ web_image }}", "deploy": {"replicas": 5}, "ports": ["4000:80"], "networks": ["webnet"]}
-    path = tmp_path / "stack.yml.j2"
-    path.write_text(yaml.safe_dump({"version": "3.8", "services": {"web": web | changes}, "networks": {"webnet": {}}}))
-    return ["-e", f"stack_template={path}"]
 
 
 def inventory(tmp_path: Path, hosts: str) -> str:
@@ -56,30 +47,6 @@ def test_template_that_is_no_yaml(cluster: Cluster, tmp_path: Path) -> None:
     output = cluster.play("stack", "-e", f"stack_template={path}", succeeds=False).output
     assert f"{path}" in output
     assert "line 4" in output
-
-
-def test_image_that_does_not_exist(cluster: Cluster, tmp_path: Path) -> None:
-    output = cluster.play("stack", *stack_file(tmp_path, image="apiary/nowhere:1"), succeeds=False).output
-    assert "apiary/nowhere:1" in output
-    assert "web" in output
-
-
-def test_command_that_exits_at_once(cluster: Cluster, tmp_path: Path) -> None:
-    path = tmp_path / "stack.yml.j2"
-    services = {
-        "web": {"image": "{{ web_image }}", "deploy": {"replicas": 1}},
-        "broken": {"image": "{{ web_image }}", "entrypoint": ["sh", "-c", "echo no such bee; exit 7"]},
-    }
-    path.write_text(yaml.safe_dump({"version": "3.8", "services": services}))
-    output = cluster.play("stack", "-e", f"stack_template={path}", "-e", "stack_name=other", succeeds=False).output
-    try:
-        assert "broken" in output
-        assert "exit code 7" in output or "non-zero exit (7)" in output
-        assert "no such bee" in output
-    finally:
-        with cluster.api("myvm1") as api:
-            for service in api.services(filters={"label": "com.docker.stack.namespace=other"}):
-                api.remove_service(service["ID"])
 
 
 def test_replicas_of_the_wrong_type(cluster: Cluster) -> None:
