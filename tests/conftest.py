@@ -89,7 +89,7 @@ def _stage(item: pytest.Item) -> str:
 @pytest.fixture(scope="session")
 def scenarios(request: pytest.FixtureRequest) -> Iterator[Scenarios]:
     """Molecule's scenarios that are to be tested: they begin beside the tests of clusters of containers."""
-    tests = [item for item in request.session.items if getattr(item, "originalname", "") == "test_scenario"]
+    tests = [item for item in request.session.items if _stage(item) == "molecule"]
     names = [item.callspec.params["name"] for item in tests]  # type: ignore[attr-defined]
     scenarios = Scenarios(name for name in names if not missing(name))
     scenarios.start()
@@ -107,9 +107,9 @@ def outer_engine() -> None:
 @pytest.fixture(scope="session")
 def qemu() -> Iterator[Cluster]:
     """A cluster of virtual machines, which the tests make and remove."""
-    missing = [tool for tool in ("qemu-system-x86_64", "mmdebstrap") if not shutil.which(tool)]
-    if missing:
-        pytest.skip(f"{' and '.join(missing)} missing: 'make setup' installs what the tests need")
+    absent = [tool for tool in ("qemu-system-x86_64", "mmdebstrap") if not shutil.which(tool)]
+    if absent:
+        pytest.skip(f"{' and '.join(absent)} missing: 'make setup' installs what the tests need")
     settings = {
         "cluster_name": "e2e",
         "qemu_machine_loopback_network": "127.0.98.0/24",

@@ -204,6 +204,8 @@ def test_the_project_s_template_is_the_tutorial_s_stack() -> None:
     assert web["deploy"]["replicas"] == 5
     assert web["deploy"]["resources"]["limits"] == {"cpus": "0.1", "memory": "50M"}
     assert web["deploy"]["restart_policy"] == {"condition": "any"}
+    to_the_letter = services_of(web_restart_condition="on-failure")["web"]
+    assert to_the_letter["deploy"]["restart_policy"] == {"condition": "on-failure"}
     assert [service["ports"] for service in services.values()] == [["4000:80"], ["8080:8080"], ["6379:6379"]]
     assert all(service["networks"] == ["webnet"] for service in services.values())
     assert yaml.safe_load(rendered())["networks"] == {"webnet": {"driver": "overlay"}}

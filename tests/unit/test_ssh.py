@@ -117,11 +117,9 @@ def test_what_a_person_wants_for_logins_is_kept_out(directory: Path) -> None:
     (directory / "config").write_text("Host *\n RemoteCommand tmux\n RequestTTY force\n PermitLocalCommand yes\n")
     ssh = Ssh(Answer(0, "", ""))
     host(directory, ssh, "-F", str(directory / "config")).sh("look", "true")
-    words = [word for word in ssh.calls[0] if word != "-T"]
-    shown = subprocess.run(
-        [words[0], "-G", *words[1:]], capture_output=True, text=True, check=False
-    ).stdout.splitlines()
-    settings = dict(line.split(" ", 1) for line in shown if " " in line)
+    program, *words = ssh.calls[0]
+    shown = subprocess.run([program, "-G", *words], capture_output=True, text=True, check=False).stdout
+    settings = dict(line.split(" ", 1) for line in shown.splitlines() if " " in line)
     assert settings.get("remotecommand", "none") == "none"
     assert (settings["requesttty"], settings["permitlocalcommand"]) == ("false", "no")
 
