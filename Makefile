@@ -24,7 +24,7 @@ SHELL_SCRIPTS = $(shell find .ci scripts roles images molecule tests examples -t
 WITH_ENGINE = scripts/with-engine
 
 .PHONY: help setup up check stack verify status stop start restart access backup restore down prune lint test test-unit
-.PHONY: test-browser test-acceptance test-e2e molecule bench inventory dev
+.PHONY: test-browser test-acceptance test-e2e test-long molecule bench inventory dev
 
 help: ## List the targets (what make does when no target is named)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -97,6 +97,9 @@ test-acceptance: dev ## Pass the acceptance suite: what is promised of every clu
 
 test-e2e: dev ## Pass the end-to-end tests: minutes, on real machines
 	$(PYTEST) tests/e2e
+
+test-long: dev ## Pass what 'make test' does without, as it takes an hour or two where there is no KVM
+	$(PYTEST) tests/long
 
 molecule: dev ## Test each role and behaviour on container nodes; one with ARGS='-s stack'
 	$(WITH_ENGINE) .venv/bin/molecule test $(or $(ARGS),--all)

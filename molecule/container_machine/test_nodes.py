@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import docker.errors
@@ -56,6 +57,12 @@ def test_nodes_reach_each_other(scenario: Any, node: str, other: str) -> None:
     address = f"192.168.{scenario.range}.{100 + int(other[-1])}"
     knock = scenario.inside(node).run(f"bash -c 'exec 3<>/dev/tcp/{address}/2376'")
     assert knock.succeeded, knock.stderr
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_nodes_engine_does_not_wait_long_for_name_servers(scenario: Any, node: str) -> None:
+    options = re.findall(r"^options (.*)$", scenario.inside(node).file("/etc/resolv.conf").content_string, re.M)
+    assert {"timeout:1", "attempts:2"} <= {option for line in options for option in line.split()}
 
 
 def test_stopped_node_starts_again_as_the_same(scenario: Any) -> None:

@@ -7,57 +7,25 @@ All the while there is a load on both entrypoints, and none of its requests may 
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from ansible_collections.apiary.swarm.plugins.module_utils.image_source import content_tag
 from tests.clusters import Run
 from tests.load import Load
+from tests.sources import BROKEN, REASON, Sources, rebuilt
 
 NODES = ["node1", "node2"]
-PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 REGISTRY = "127.0.0.1:5000"
-
-
-class Sources:
-    """The images' directories as a user has them: to be edited."""
-
-    def __init__(self, directory: Path) -> None:
-        for name in ("base", "web", "ingress"):
-            shutil.copytree(PROJECT / "images" / name, directory / name)
-        self.directory = directory
-        self.web = directory / "web"
-        #: words that no run has built an image of before
-        self.greeting = f"Good day number {secrets.token_hex(4)},"
-
-    @property
-    def reference(self) -> str:
-        return f"apiary/web:{content_tag(self.web)}"
-
-    @property
-    def variables(self) -> str:
-        images = [{"name": f"apiary/{name}", "context": str(self.directory / name)} for name in ("web", "ingress")]
-        return json.dumps({"image_list": images, "web_image": self.reference})
-
-    def edit(self, name: str, old: str, new: str) -> None:
-        text = (self.web / name).read_text()
-        assert old in text
-        (self.web / name).write_text(text.replace(old, new))
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
-    return Sources(tmp_path_factory.mktemp("sources") / "images")
+    return Sources(tmp_path_factory.mktemp("sources") / "images", "ingress")
 
 
 def urls(scenario: Any) -> list[str]:
@@ -98,7 +66,7 @@ def test_sources_that_were_not_edited_are_what_runs(scenario: Any, sources: Sour
 
 
 def test_an_edit_is_foretold(scenario: Any, sources: Sources) -> None:
-    sources.edit("app.py", 'GREETING = "Hello {name}!"', f'GREETING = "{sources.greeting} {{name}}!"')
+    sources.greet()
     sources.edit("Dockerfile", "--interval=10s", "--interval=2s")  # known to be healthy, or not, that much sooner
     output = deploy(scenario, sources, "--check", "--diff").output
     assert f"push {REGISTRY}/{sources.reference}\n" in output
@@ -112,7 +80,7 @@ def test_an_edit_builds_publishes_and_updates_that_alone_and_loses_no_request(sc
     with load(scenario) as running:
         output = deploy(scenario, sources).output
     assert greetings(scenario) == {f"{sources.greeting} World!"}
-    assert re.findall(r"building (\S+) ", output) == [sources.reference]
+    assert rebuilt(output) == [sources.reference]
     assert re.findall(r"pushing (\S+)", output) == [f"{REGISTRY}/{sources.reference}"]
     after = specifications(scenario)
     assert {name for name in after if after[name] != before[name]} == {"getstartedlab_web"}
@@ -134,21 +102,6 @@ def test_a_number_touches_no_image(scenario: Any, sources: Sources) -> None:
     output = deploy(scenario, sources, "-e", "web_replicas=3").output
     assert not re.search("building|pushing|pulling|loading", output)
     assert before < set(scenario.running_tasks("node1"))
-
-
-BROKEN = {
-    "ends": ("server.py", "    visits.start_connecting()\n", '    sys.exit("the shelves are empty")\n'),
-    # nor is it given the two minutes that a slow computer needs
-    "is never healthy": (
-        "Dockerfile",
-        'start-period=120s --retries=3 CMD ["/app/healthcheck"]',
-        "retries=1 CMD exit 1",
-    ),
-}
-REASON = {
-    "ends": "failed: task: non-zero exit (1) its last log lines: the shelves are empty",
-    "is never healthy": "complete: finished (exit code 0) remedy: it ended by itself, or was stopped as its health",
-}
 
 
 @pytest.mark.parametrize("broken", BROKEN)

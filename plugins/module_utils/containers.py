@@ -48,6 +48,9 @@ _CONSEQUENCES = {
     "br_netfilter": "ports that nodes publish, and the walls between their networks, may not work",
 }
 
+#: a node asks a registry for an image before it takes its own: for 10 s unless told so, where no name server answers
+_DNS_OPTIONS = ["timeout:1", "attempts:2"]
+
 #: what an engine needs, where the outer engine may not give away all it has
 _NARROW = {
     "cap_add": ["ALL"],
@@ -407,7 +410,7 @@ def host_configs(api: Any, privileges: str, binds: list[str], **options: Any) ->
     """Return what the outer engine may be asked for so that another can run in a container, the better first."""
     # The engine loads modules of the kernel that it finds missing, as it would on any host.
     modules = [f"{_MODULES}:{_MODULES}:ro"] if Path(_MODULES).is_dir() else []
-    options |= {"binds": [*binds, *modules], "tmpfs": {"/run": "mode=755"}}
+    options |= {"binds": [*binds, *modules], "tmpfs": {"/run": "mode=755"}, "dns_opt": _DNS_OPTIONS}
     return [
         {**api.create_host_config(**options, **offer), **(_NO_MASKS if offer is _NARROW else {})}
         for offer in _PRIVILEGES[privileges]

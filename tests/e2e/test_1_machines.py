@@ -17,6 +17,7 @@ def test_machine_starts_only_what_the_job_needs(cluster: Cluster, machine: str) 
     assert host.file("/etc/apiary/tls/server.pem").mode == 0o600
     programs = set(host.check_output("ps -o comm= -p $(pgrep -d, -P 1)").split())
     assert programs <= {"containerd", "dockerd", "haproxy", "sshd", "containerd-shim"}
+    assert host.check_output("bash -c 'cat <(echo a shell) /dev/stdin </dev/null'") == "a shell"
 
 
 def test_what_the_stack_publishes_is_forwarded_while_the_machines_run(cluster: Cluster) -> None:
