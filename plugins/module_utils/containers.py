@@ -513,11 +513,14 @@ def wait_until_answering(api: Any, node: Node, endpoint: Mapping[str, Any], time
                 continue
             logs = api.logs(node.container, tail=_LOG_LINES).decode(errors="replace")
             what = (
-                f"runs, but its engine did not answer within {timeout_seconds:g} s (container_machine_timeout_seconds)"
+                f"runs, but its engine did not answer within {timeout_seconds:g} s: run this again, and if the "
+                "computer is slow, with a larger container_machine_timeout_seconds"
                 if state["Status"] == "running"
                 else f"stopped while its engine was starting (exit code {state['ExitCode']})"
             )
-            raise ApiaryError(f"{node.container} {what}; last: {error}. The end of its log:\n{logs}") from error
+            raise ApiaryError(
+                f"{node.container} {what}. Its last answer: {error}\nThe end of its log:\n{logs}"
+            ) from error
 
 
 def consequences(lacks: Iterable[str], kernel: str = "this computer's kernel, which the nodes share,") -> list[str]:
