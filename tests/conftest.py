@@ -9,7 +9,6 @@ tests, mistreated by the end-to-end tests, and then removed by the acceptance te
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import pytest
 
 from tests.clusters import CONFIRMED, ROOT, Cluster
 from tests.docker_machines import RESOURCES, DockerMachine
-from tests.scenarios import Scenarios, missing, no_engine
+from tests.scenarios import Scenarios, missing, no_engine, no_virtual_machines
 
 TESTS = Path(__file__).resolve().parent
 
@@ -107,9 +106,8 @@ def outer_engine() -> None:
 @pytest.fixture(scope="session")
 def qemu() -> Iterator[Cluster]:
     """A cluster of virtual machines, which the tests make and remove."""
-    absent = [tool for tool in ("qemu-system-x86_64", "mmdebstrap") if not shutil.which(tool)]
-    if absent:
-        pytest.skip(f"{' and '.join(absent)} missing: 'make setup' installs what the tests need")
+    if reason := no_virtual_machines():
+        pytest.skip(reason)
     settings = {
         "cluster_name": "e2e",
         "qemu_machine_loopback_network": "127.0.98.0/24",

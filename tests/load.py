@@ -7,7 +7,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -96,3 +97,12 @@ class Load:
         self.answers += 1
         answer: Any = response.json() if "json" in response.headers.get("Content-Type", "") else {}
         self.heard[str(answer.get("container_id", ""))] += 1
+
+
+@contextmanager
+def lossless(urls: Sequence[str], pause_seconds: float = Load.pause_seconds) -> Iterator[Load]:
+    """A load from which nothing is lost."""
+    with Load(urls, pause_seconds) as load:
+        yield load
+    assert load.answers > 20
+    assert load.lost == []

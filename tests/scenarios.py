@@ -32,11 +32,14 @@ _TIMEOUT_SECONDS = 1800
 
 def missing(name: str) -> str:
     """Return what this computer lacks for a scenario, or nothing."""
-    if not re.search(r"\bvirtual\b", (ROOT / "molecule" / name / "molecule.yml").read_text()):
-        return no_engine()
-    if shutil.which("qemu-system-x86_64"):
-        return ""
-    return "qemu-system-x86_64 missing: 'make dev' installs what the tests need"
+    is_virtual = re.search(r"\bvirtual\b", (ROOT / "molecule" / name / "molecule.yml").read_text())
+    return no_virtual_machines() if is_virtual else no_engine()
+
+
+def no_virtual_machines() -> str:
+    """Return why no virtual machines can be made here, or nothing."""
+    absent = [tool for tool in ("qemu-system-x86_64", "mmdebstrap") if not shutil.which(tool)]
+    return f"{' and '.join(absent)} missing: 'make dev' installs what the tests need" if absent else ""
 
 
 @cache

@@ -48,7 +48,7 @@ _CONSEQUENCES = {
     "br_netfilter": "ports that nodes publish, and the walls between their networks, may not work",
 }
 
-#: a node asks a registry for an image before it takes its own: for 10 s unless told so, where no name server answers
+#: a node asks a registry for an image before it takes its own: for 10 s by default, where no name server answers
 _DNS_OPTIONS = ["timeout:1", "attempts:2"]
 
 #: what an engine needs, where the outer engine may not give away all it has

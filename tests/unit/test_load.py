@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.load import Load
+from tests.load import Load, lossless
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -122,3 +122,14 @@ def test_with_failover_an_entrypoint_that_opens_again_has_lost_nothing(good: str
 
 def test_with_failover_a_request_that_nobody_takes_is_lost(refusing: str) -> None:
     assert under(Load([refusing, refusing], pause_seconds=0, failover=True)).lost
+
+
+def test_load_that_may_lose_nothing_fails_for_a_lost_request(good: str, failing: str) -> None:
+    def answered(load: Load) -> None:
+        while load.answers <= 20:
+            time.sleep(0.01)
+
+    with lossless([good], 0.001) as load:
+        answered(load)
+    with pytest.raises(AssertionError), lossless([good, failing], 0.001) as load:
+        answered(load)
