@@ -94,8 +94,9 @@ def _remove_archive(path: Path) -> None:
 
 
 def _whole(path: Path, lock: Path) -> Superfluous:
-    return Superfluous(path, _bytes(path), lock, partial(shutil.rmtree, path))
+    """Something to remove as a whole; of what was moved elsewhere, the link to it."""
+    return Superfluous(path, _bytes(path), lock, path.unlink if path.is_symlink() else partial(shutil.rmtree, path))
 
 
 def _bytes(path: Path) -> int:
-    return qemu_snapshot.disk_usage(path) if path.is_dir() else path.lstat().st_blocks * 512
+    return qemu_snapshot.disk_usage(path) if path.is_dir() and not path.is_symlink() else path.lstat().st_blocks * 512

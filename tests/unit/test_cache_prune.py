@@ -72,6 +72,16 @@ def test_what_neither_machines_nor_the_inventory_need_is_superfluous(cache: Path
     }
 
 
+def test_of_an_image_that_was_moved_elsewhere_only_the_link_goes(cache: Path, tmp_path: Path) -> None:
+    (cache / OLD).rename(tmp_path / "elsewhere")
+    (cache / OLD).symlink_to(tmp_path / "elsewhere")
+    (item,) = (item for item in found(cache) if item.path == cache / OLD)
+    assert item.bytes < 5000
+    item.remove()
+    assert not (cache / OLD).is_symlink()
+    assert (tmp_path / "elsewhere" / "root.ext2").exists()
+
+
 def test_pruned_cache_holds_what_is_needed_and_has_nothing_more_to_prune(cache: Path) -> None:
     for item in found(cache):
         item.remove()
