@@ -126,6 +126,8 @@ class Scenarios:
             )  # fmt: skip
             if command == "test":
                 self._running[name] = process
+                if self._stopping:  # since it was last asked for
+                    process.send_signal(signal.SIGINT)
             try:
                 return process.wait(_TIMEOUT_SECONDS)
             except BaseException:

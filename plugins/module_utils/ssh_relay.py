@@ -28,6 +28,7 @@ from typing import Any
 #: how often it looks whether it is still wanted
 _LOOK_SECONDS = 1.0
 _ESCALATION_SECONDS = 60.0
+_ANSWER_SECONDS = 10.0
 _CHUNK_BYTES = 1 << 16
 
 
@@ -150,13 +151,30 @@ class Relay:
     def _relay(self, connection: socket.socket) -> None:
         try:
             with connection:
-                _carry(connection, self.command.start())
-        except RefusedError as error:
-            self.refused = self.refused or error.wrong
+                try:
+                    process = self.command.start()
+                except RefusedError as error:
+                    _answer(connection, str(error))
+                    self.refused = self.refused or error.wrong
+                else:
+                    _carry(connection, process)
         finally:
             with self.lock:
                 self.open -= 1
                 self.used = time.monotonic()
+
+
+def _answer(connection: socket.socket, text: str) -> None:
+    """Answer in the place of an engine that was not reached, as an engine answers: with what was said instead."""
+    body = json.dumps({"message": text}).encode()
+    head = f"HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    connection.settimeout(_ANSWER_SECONDS)
+    with contextlib.suppress(OSError):
+        connection.sendall(f"{head}Connection: close\r\n\r\n".encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        # With some of the request unread when it is closed, the other side would lose the answer.
+        while connection.recv(_CHUNK_BYTES):
+            pass
 
 
 def _carry(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:

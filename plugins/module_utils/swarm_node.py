@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
@@ -79,7 +80,7 @@ class Engine:
         except FAILURES as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             answer = scrub(str(getattr(error, "explanation", None) or error))
-            if status is None:
+            if status in (None, HTTPStatus.BAD_GATEWAY):  # the latter is a relay's, of what SSH said
                 raise ApiaryError(
                     f"the connection to {self.name} ({self.host}) broke when asking it to {what}: {answer}. "
                     "Is the machine running? playbooks/machines.yml starts it again."

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import docker.errors
 import pytest
 
 from ansible_collections.apiary.swarm.plugins.module_utils import ssh_relay
@@ -280,8 +281,19 @@ def test_relay_ends_when_nobody_uses_it(directory: Path) -> None:
 
 def test_relay_ends_when_the_password_is_wrong(directory: Path) -> None:
     relay = started(directory, command("battery staple"), idle_seconds=60)
-    assert talk(next(relay), b"hello\n") == b""
+    assert b"the password is wrong" in talk(next(relay), b"hello\n")
     assert gone(directory / "mark")
+
+
+@pytest.mark.parametrize("size_bytes", [0, 5_000_000])
+def test_client_of_an_engine_that_is_not_reached_is_told_what_ssh_said(directory: Path, size_bytes: int) -> None:
+    script = "echo 'kex_exchange_identification: Connection closed by remote host' >&2; exit 255"
+    relay = started(directory, command(script=script), idle_seconds=60)
+    client = docker.APIClient(base_url=f"unix://{next(relay)}", version="1.41", timeout=20)
+    with pytest.raises(docker.errors.APIError, match="kex_exchange_identification") as refused:
+        client.put_archive("c", "/", b"x" * size_bytes)
+    assert refused.value.status_code == 502
+    client.close()
 
 
 def test_relay_shows_its_password_to_nobody(relay: Path) -> None:

@@ -34,7 +34,8 @@ from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     spec_changes,
     with_port,
 )
-from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import SwarmNode
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import Engine as Connection
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import Refused, SwarmNode
 
 TOKENS = {"Worker": "SWMTKN-1-worker-secret", "Manager": "SWMTKN-1-manager-secret"}
 
@@ -857,3 +858,12 @@ def test_what_an_interrupted_restart_has_drained_is_given_back(
     assert spec_of(pair["w1"])["Availability"] == given
     assert spec_of(pair["w1"])["Labels"] == {"disk": "ssd"}
     assert not pair.run("w1", "worker", availability=wanted)["changed"]
+
+
+def test_what_ssh_said_in_the_place_of_an_engine_is_not_taken_for_its_refusal() -> None:
+    def info() -> None:
+        raise refusal(502, "Connection closed by remote host")
+
+    with pytest.raises(ApiaryError, match=r"the connection to myvm1 .* broke when .* Connection closed by") as broken:
+        Connection("myvm1", "unix:///run/myvm1.sock", None).ask("describe itself", info)
+    assert not isinstance(broken.value, Refused)
