@@ -21,6 +21,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.probe import (
     Hearing,
     Target,
     ask_until_heard,
+    compare,
     targets_of,
 )
 from ansible_collections.apiary.swarm.plugins.modules.stack_probe import ARGUMENT_SPEC
@@ -86,6 +87,7 @@ def hear(api: Any, params: Mapping[str, Any], entrypoints: Iterable[Entrypoint])
             hearings = _continued(hearings, _targets(api, params["name"]), entrypoints)
             until = min(deadline, time.monotonic() + _ROUND_SECONDS)
             list(pool.map(lambda hearing: ask_until_heard(hearing, until, deadline), hearings.values()))  # noqa: B023
+            compare(list(hearings.values()))
             if all(hearing.is_done for hearing in hearings.values()) or time.monotonic() >= deadline:
                 return list(hearings.values())
 

@@ -105,9 +105,10 @@ class Hearing:
             self.last_error = answer.error
             return
         self.silent = self.silent + 1 if answer.is_silent else 0
-        if answer.is_silent and (self.heard or self.silent < _SILENT_CONNECTIONS):
+        if answer.is_silent:
             self.last_error = "a connection was accepted, and no answer came"
-            return
+            if self.heard or self.silent < _SILENT_CONNECTIONS:
+                return
         self.is_http = answer.is_http
         # An answer that names several tasks, such as a list of containers, says nothing of who gave it.
         named = [container for container in self.target.tasks if container in answer.text]
@@ -115,6 +116,10 @@ class Hearing:
             self.heard[named[0]] += 1
         else:
             self.anonymous += 1
+
+    @property
+    def has_spoken_http(self) -> bool:
+        return self.is_http and bool(self.heard or self.anonymous)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -183,6 +188,15 @@ def _task_name(service: str, task: Object, nodes: Mapping[str, str]) -> str:
     return f"{service}{number} on {nodes.get(task.get('NodeID', ''), 'an unknown node')}"
 
 
+def compare(hearings: Sequence[Hearing]) -> None:
+    """Take a port that spoke HTTP through one entrypoint for one that does through all: anything else is no answer."""
+    spoken = {(hearing.target.service, hearing.target.port) for hearing in hearings if hearing.has_spoken_http}
+    for hearing in hearings:
+        if not hearing.is_http and (hearing.target.service, hearing.target.port) in spoken:
+            hearing.is_http, hearing.anonymous, hearing.silent = True, 0, 0
+            hearing.last_error = hearing.last_error or "what came was not HTTP"
+
+
 def ask_until_heard(hearing: Hearing, until: float, deadline: float) -> None:
     """Ask over new connections until the hearing is done or the monotonic clock reaches *until*.
 
@@ -201,6 +215,10 @@ def ask(address: str, port: int, timeout_seconds: float, greeting: bytes = b"") 
     if greeting:
         return _greet(address, port, timeout_seconds, greeting)
     connection = http.client.HTTPConnection(address, port, timeout=timeout_seconds)
+    try:
+        connection.connect()
+    except OSError as error:
+        return Answer(error=str(error))
     try:
         connection.request("GET", "/", headers={"Accept": "application/json", "Connection": "close"})
         response = connection.getresponse()

@@ -14,7 +14,7 @@ description:
   - A task is recognised by the first 12 characters of its container ID (its host name) in the answer. Where answers
     name none, an answer through every entrypoint is all that can be proved, and the result says so. For a port that
     does not speak HTTP it is a connection that is accepted and kept open. Redis, which is whoever has the port 6379
-    in its container, is asked C(PING).
+    in its container, is asked C(PING). A port that spoke HTTP through one entrypoint has to through all.
   - An HTTP status of 500 or more is no answer.
 version_added: 0.1.0
 author:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import socket
 import socketserver
 import threading
 import time
@@ -21,6 +23,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.probe import (
     Target,
     ask,
     ask_until_heard,
+    compare,
     targets_of,
 )
 
@@ -165,6 +168,29 @@ def test_a_silent_task_of_a_service_that_speaks_http_is_not_heard() -> None:
         hearing.note(Answer(is_silent=True))
     assert not hearing.is_done
     assert "no answer came" in hearing.complaint(60)
+
+
+@pytest.mark.parametrize("answer", [Answer(is_silent=True), Answer(is_http=False)], ids=["silence", "no HTTP"])
+def test_what_speaks_http_through_one_entrypoint_does_through_all(answer: Answer) -> None:
+    speaking, other = Hearing(TARGET, HERE), Hearing(TARGET, Entrypoint("node2", "127.0.0.2"))
+    other_port = Hearing(Target("redis", 6379, TARGET.tasks), HERE)
+    speaking.note(Answer(text=IDS[0], is_http=True))
+    for hearing in (other, other_port):
+        hearing.note(answer)
+        hearing.note(answer)
+        assert hearing.is_done
+    compare([speaking, other, other_port])
+    assert other_port.is_done
+    assert not other.is_done
+    assert re.search("no answer in 60 seconds.*(no answer came|not HTTP)", other.complaint(60))
+    for container in IDS[:2]:
+        other.note(Answer(text=container, is_http=True))
+    assert other.is_done
+
+
+def test_a_connection_that_does_not_come_about_is_not_silence() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        assert "timed out" in ask(*full.getsockname(), 0.1).error
 
 
 def test_a_connection_that_is_closed_at_once_does_not_count() -> None:

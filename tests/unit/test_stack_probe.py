@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.apiary.swarm.plugins.action import stack_probe
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
-from ansible_collections.apiary.swarm.plugins.module_utils.probe import Entrypoint, Hearing, Target
+from ansible_collections.apiary.swarm.plugins.module_utils.probe import Answer, Entrypoint, Hearing, Target
 
 
 class Manager:
@@ -65,6 +65,21 @@ HERE, DRAINED = Entrypoint("myvm1", "127.0.99.101"), Entrypoint("myvm2", "127.0.
 def test_a_node_without_a_proxy_is_not_asked(unserved: frozenset[str], asked: set[Entrypoint]) -> None:
     hearings = stack_probe._continued({}, [Target("web", 4000, {}, True, unserved)], [HERE, DRAINED])
     assert {entrypoint for _service, _port, entrypoint in hearings} == asked
+
+
+def test_silence_where_others_heard_http_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Target("web", 4000, {"0f01aa860247": "web.1 on myvm1", "7fc2aa6579b9": "web.2 on myvm2"})
+    said = Answer(text="0f01aa860247", is_http=True), Answer(text="7fc2aa6579b9", is_http=True)
+    silence = (Answer(is_silent=True),) * 2
+
+    def ask(hearing: Hearing, _until: float, _deadline: float) -> None:
+        for answer in said if hearing.entrypoint is HERE else silence:
+            hearing.note(answer)
+
+    monkeypatch.setattr(stack_probe, "_targets", lambda _api, _name: [target])
+    monkeypatch.setattr(stack_probe, "ask_until_heard", ask)
+    hearings = stack_probe.hear(None, {"name": "shop", "timeout_seconds": 0}, [HERE, DRAINED])
+    assert [hearing.is_done for hearing in hearings] == [True, False]
 
 
 @pytest.mark.parametrize(
