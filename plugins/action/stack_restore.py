@@ -63,6 +63,7 @@ class ActionModule(ApiaryAction):
             return {**result, "msg": f"{', '.join(done)} would be as of {made}"}
         # Ansible's workers outlive a run that is killed, and go on with what they do.
         with lock(private_directory(Path(params["directory"])) / f".{params['name']}.restoring"):
+            jobs = _jobs(params, entries)  # another run may have been at work on these services until now
             moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             for job in jobs:
                 done[job.kept.name]["now"] = _Restore(params, job, path, moment).run()

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
@@ -94,20 +95,27 @@ def connect(endpoint: Mapping[str, Any], timeout_seconds: int = 60) -> Iterator[
         )
         yield client
     except docker.errors.APIError as error:
-        raise ApiaryError(f"the engine at {host} refused a request: {error.explanation or error}") from error
+        answer = error.explanation or error
+        if error.status_code == HTTPStatus.BAD_GATEWAY:  # a relay's, of what SSH said
+            raise ApiaryError(_broken(host, answer)) from error
+        raise ApiaryError(f"the engine at {host} refused a request: {answer}") from error
     except docker.errors.DockerException as error:
         raise ApiaryError(
             f"cannot reach the engine at {host}: {error}. Is the machine running? "
             "playbooks/machines.yml starts it again."
         ) from error
     except (requests.exceptions.RequestException, OSError) as error:
-        raise ApiaryError(
-            f"the connection to the engine at {host} failed: {error}. Is the machine running? "
-            "playbooks/machines.yml starts it again."
-        ) from error
+        raise ApiaryError(_broken(host, error)) from error
     finally:
         if client is not None:
             client.close()
+
+
+def _broken(host: str, error: object) -> str:
+    return (
+        f"the connection to the engine at {host} failed: {error}. Is the machine running? "
+        "playbooks/machines.yml starts it again."
+    )
 
 
 def on_all(nodes: Sequence[Node], work: Callable[[Node], Any]) -> dict[str, Any]:

@@ -14,11 +14,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import docker.errors
 import pytest
+import requests
 
-from ansible_collections.apiary.swarm.plugins.module_utils import ssh_relay
+from ansible_collections.apiary.swarm.plugins.module_utils import docker_api, ssh_relay
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_machine import Answer
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.ssh import Escalation, Host, Target, explain, refusal
@@ -294,6 +296,19 @@ def test_client_of_an_engine_that_is_not_reached_is_told_what_ssh_said(directory
         client.put_archive("c", "/", b"x" * size_bytes)
     assert refused.value.status_code == 502
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(502, "the connection to the engine at .* failed: closed"), (500, "refused a request: closed")]
+)
+def test_what_ssh_said_later_is_not_taken_for_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, status: int, told: str
+) -> None:
+    monkeypatch.setattr(docker_api, "Client", MagicMock())
+    response = requests.Response()
+    response.status_code = status
+    with pytest.raises(ApiaryError, match=told), docker_api.connect({"docker_host": "unix:///relay.sock"}):
+        raise docker.errors.APIError("", response, "closed by remote host")
 
 
 def test_relay_shows_its_password_to_nobody(relay: Path) -> None:

@@ -8,6 +8,8 @@ import io
 import os
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -395,3 +397,36 @@ def test_service_whose_exchange_fails_is_started_again(monkeypatch: pytest.Monke
     with pytest.raises(ApiaryError, match="read-only"):
         made.run()
     assert fake.scaled == [0, 1]
+
+
+def test_what_there_is_to_do_is_read_once_no_other_restore_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry = Entry("redis", "redis:1", "dump.rdb", "1 keys")
+    replicas = 0  # as while another restore has stopped the service
+    restored = []
+
+    @contextmanager
+    def lock(_path: Path) -> Iterator[None]:
+        nonlocal replicas
+        replicas = 3
+        yield
+
+    class Restore:
+        def __init__(self, _params: Any, job: Any, _path: Path, _moment: str) -> None:
+            restored.append(job.replicas)
+
+        def run(self) -> str:
+            return "1 keys"
+
+    monkeypatch.setattr(stack_restore, "lock", lock)
+    monkeypatch.setattr(stack_restore, "_Restore", Restore)
+    monkeypatch.setattr(
+        stack_restore, "_jobs", lambda _params, _entries: [stack_restore._Job(REDIS, entry, "node1", replicas)]
+    )
+    file = write(tmp_path / "shop-20260101T000000Z.tar")
+    action = object.__new__(stack_restore.ActionModule)
+    action._task = MagicMock(check_mode=False)
+    params = {"name": "shop", "file": str(file), "services": [], "directory": str(tmp_path)}
+    assert action.outcome(params, {})["services"]["redis"]["now"] == "1 keys"
+    assert restored == [3]
