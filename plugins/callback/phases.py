@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 from typing import Any
 
@@ -18,6 +20,7 @@ version_added: 0.1.0
 description:
   - Prints the time of each play as it ends, and all of them at the end of the run.
   - Prints, last of all, what M(apiary.swarm.cluster_report) found.
+  - Has every line written as it comes, also to a pipe or a file, which Python would give minutes of them at once.
 author:
   - The Apiary developers
 """
@@ -38,6 +41,8 @@ class CallbackModule(CallbackBase):
         self._report = ""
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
         # Workers are copies of this process: what is loaded here once, none of them has to load for each of its tasks.
         for loader in (filter_loader, test_loader):
             list(loader.all())
