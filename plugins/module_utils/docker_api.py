@@ -55,6 +55,8 @@ NODES_SPEC: dict[str, Any] = {
 
 Node = Mapping[str, Any]
 
+NOT_REACHED = "Is the machine running? playbooks/machines.yml starts it again."
+
 #: engines at work at once: what they do takes their time, not the controller's
 _THREADS = 16
 
@@ -96,26 +98,22 @@ def connect(endpoint: Mapping[str, Any], timeout_seconds: int = 60) -> Iterator[
         yield client
     except docker.errors.APIError as error:
         answer = error.explanation or error
-        if error.status_code == HTTPStatus.BAD_GATEWAY:  # a relay's, of what SSH said
-            raise ApiaryError(_broken(host, answer)) from error
-        raise ApiaryError(f"the engine at {host} refused a request: {answer}") from error
+        if answered(error):
+            raise ApiaryError(f"the engine at {host} refused a request: {answer}") from error
+        raise ApiaryError(f"the connection to the engine at {host} failed: {answer}. {NOT_REACHED}") from error
     except docker.errors.DockerException as error:
-        raise ApiaryError(
-            f"cannot reach the engine at {host}: {error}. Is the machine running? "
-            "playbooks/machines.yml starts it again."
-        ) from error
+        raise ApiaryError(f"cannot reach the engine at {host}: {error}. {NOT_REACHED}") from error
     except (requests.exceptions.RequestException, OSError) as error:
-        raise ApiaryError(_broken(host, error)) from error
+        raise ApiaryError(f"the connection to the engine at {host} failed: {error}. {NOT_REACHED}") from error
     finally:
         if client is not None:
             client.close()
 
 
-def _broken(host: str, error: object) -> str:
-    return (
-        f"the connection to the engine at {host} failed: {error}. Is the machine running? "
-        "playbooks/machines.yml starts it again."
-    )
+def answered(error: Exception) -> int | None:
+    """Return the HTTP status of an engine's answer; None where the connection broke, or a relay told what SSH said."""
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return None if status == HTTPStatus.BAD_GATEWAY else status
 
 
 def on_all(nodes: Sequence[Node], work: Callable[[Node], Any]) -> dict[str, Any]:

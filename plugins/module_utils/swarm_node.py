@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, TypeVar
 
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import NOT_REACHED, answered
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     CLUSTER_LABEL,
@@ -61,7 +61,7 @@ Answer = TypeVar("Answer")
 class Refused(ApiaryError):
     """An engine answered a request with an error; ``status`` is its HTTP status."""
 
-    def __init__(self, message: str, status: int | None) -> None:
+    def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
 
@@ -78,12 +78,12 @@ class Engine:
         try:
             return call(*args, **kwargs)
         except FAILURES as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
             answer = scrub(str(getattr(error, "explanation", None) or error))
-            if status in (None, HTTPStatus.BAD_GATEWAY):  # the latter is a relay's, of what SSH said
+            status = answered(error)
+            if status is None:
                 raise ApiaryError(
                     f"the connection to {self.name} ({self.host}) broke when asking it to {what}: {answer}. "
-                    "Is the machine running? playbooks/machines.yml starts it again."
+                    f"{NOT_REACHED}"
                 ) from None
             raise Refused(f"{self.name} ({self.host}) would not {what}: {answer}", status) from None
 
