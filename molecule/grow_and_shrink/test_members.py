@@ -108,7 +108,7 @@ def test_leader_hands_over_and_leaves_with_its_machine(scenario: Any, four: Path
     assert sorted(scenario.ready(survivor)) == sorted(set(roles) - {leader})
     assert "leader" in scenario.ready(survivor).values()
     assert leader not in scenario.containers
-    assert [v.name for v in scenario.outer.volumes.list() if v.name.endswith(leader)] == []
+    assert f"{scenario.name}-{leader}" not in [volume.name for volume in scenario.outer.volumes.list()]
     assert len(scenario.running_tasks(survivor)) == 4
 
 
