@@ -100,10 +100,15 @@ def _jobs(params: Mapping[str, Any], entries: list[Entry]) -> list[_Job]:
                 f"'docker service ps {params['name']}_{kept.name}'"
             )
         host = host_of(params["endpoints"], node, f"the data of {kept.name}")
-        # None is what a restore leaves that was interrupted.
-        replicas = (service["Spec"]["Mode"]["Replicated"] or {}).get("Replicas") or 1
-        jobs.append(_Job(kept, entry, host, replicas))
+        jobs.append(_Job(kept, entry, host, _replicas(service)))
     return jobs
+
+
+def _replicas(service: Mapping[str, Any]) -> int:
+    """Return how many tasks a service has, or had before a restore stopped it that was interrupted."""
+    modes = (spec.get("Mode") or {} for spec in (service["Spec"], service.get("PreviousSpec") or {}))
+    counts = ((mode.get("Replicated") or {}).get("Replicas") for mode in modes)
+    return next(filter(None, counts), 1)
 
 
 class _Restore:
@@ -171,6 +176,8 @@ class _Restore:
         with connect(self.params["docker"]) as api:
             service = api.inspect_service(self.job.kept.service_id)
             spec = service["Spec"]
+            if (spec["Mode"]["Replicated"] or {}).get("Replicas") == replicas:
+                return  # an update would have the swarm forget what was before
             spec["Mode"] = {"Replicated": {"Replicas": replicas}}
             url = api._url("/services/{0}/update", service["ID"])
             api._raise_for_status(api._post_json(url, data=spec, params={"version": service["Version"]["Index"]}))

@@ -9,7 +9,8 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -397,6 +398,46 @@ def test_service_whose_exchange_fails_is_started_again(monkeypatch: pytest.Monke
     with pytest.raises(ApiaryError, match="read-only"):
         made.run()
     assert fake.scaled == [0, 1]
+
+
+class FakeSwarm:
+    """A swarm with one service, which keeps what was before an update as Docker does."""
+
+    def __init__(self, replicas: int) -> None:
+        self.service = service({"com.docker.stack.namespace": "shop"})
+        self.service["Spec"]["Mode"] = {"Replicated": {"Replicas": replicas}}
+        self.service["Version"] = {"Index": 1}
+        self._url, self._raise_for_status = MagicMock(), MagicMock()
+
+    def services(self, **_filters: Any) -> list[dict[str, Any]]:
+        return [self.service]
+
+    def tasks(self, **_filters: Any) -> list[dict[str, Any]]:
+        return [task("n1")]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [node("n1")]
+
+    def inspect_service(self, _key: str) -> dict[str, Any]:
+        return deepcopy(self.service)
+
+    def _post_json(self, _url: str, data: dict[str, Any], params: dict[str, Any]) -> None:
+        assert params == {"version": self.service["Version"]["Index"]}
+        version = {"Index": params["version"] + 1}
+        self.service |= {"PreviousSpec": self.service["Spec"], "Spec": data, "Version": version}
+
+
+def test_restore_that_was_interrupted_twice_knows_how_many_tasks_there_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    swarm = FakeSwarm(3)
+    monkeypatch.setattr(stack_restore, "connect", MagicMock(return_value=nullcontext(swarm)))
+    params = {"name": "shop", "docker": {}, "endpoints": {"n1": {}}}
+    monkeypatch.setattr(stack_restore, "host_of", lambda *_: "n1")
+    monkeypatch.setattr(backups, "kept", lambda *_: [REDIS])
+    for _ in range(3):
+        (job,) = stack_restore._jobs(params, [Entry("redis", "redis:1", "dump.rdb", "1 keys")])
+        stack_restore._Restore(params, job, Path("b"), "T1")._scale(0)
+        assert swarm.service["Spec"]["Mode"] == {"Replicated": {"Replicas": 0}}
+    assert job.replicas == 3
 
 
 def test_what_there_is_to_do_is_read_once_no_other_restore_is_at_work(
