@@ -17,7 +17,7 @@ import docker.errors
 from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import Node, connect, on_all
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import Node, connect, on_all, scale
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.registry_service import SERVICE
 from ansible_collections.apiary.swarm.plugins.module_utils.registry_storage import (
@@ -140,7 +140,7 @@ def _stopped(manager: Any, engine: Any, name: str, container: Mapping[str, Any])
     """Have no registry: what is pushed during a garbage collection may be half gone after it."""
     service = f"{name}_{SERVICE}"
     try:
-        _scale(manager, service, 0)
+        scale(manager, service, 0)
         deadline = time.monotonic() + _STOP_SECONDS
         while _runs(engine, container["Id"]):
             if time.monotonic() > deadline:
@@ -148,14 +148,7 @@ def _stopped(manager: Any, engine: Any, name: str, container: Mapping[str, Any])
             time.sleep(0.5)
         yield
     finally:
-        _scale(manager, service, 1)
-
-
-def _scale(manager: Any, name: str, replicas: int) -> None:
-    service = manager.inspect_service(name)
-    spec = service["Spec"] | {"Mode": {"Replicated": {"Replicas": replicas}}}
-    url = manager._url("/services/{0}/update", service["ID"])
-    manager._raise_for_status(manager._post_json(url, data=spec, params={"version": service["Version"]["Index"]}))
+        scale(manager, service, 1)
 
 
 def _runs(engine: Any, container: str) -> bool:

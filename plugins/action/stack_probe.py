@@ -13,7 +13,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils import stack
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import change_service, connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.ingress import SERVICE
 from ansible_collections.apiary.swarm.plugins.module_utils.probe import (
@@ -95,22 +95,22 @@ def hear(api: Any, params: Mapping[str, Any], entrypoints: Iterable[Entrypoint])
 def start_anew(api: Any, name: str, short_names: Iterable[str]) -> None:
     """Force an update of services, which enters their tasks into mesh and DNS anew, and wait until it is over."""
     for short_name in short_names:
-        service = api.inspect_service(f"{name}_{short_name}")
-        spec = service["Spec"]
-        spec["TaskTemplate"]["ForceUpdate"] = spec["TaskTemplate"].get("ForceUpdate", 0) + 1
-        url = api._url("/services/{0}/update", service["ID"])
-        api._raise_for_status(api._post_json(url, data=spec, params={"version": service["Version"]["Index"]}))
+        service = f"{name}_{short_name}"
+        change_service(api, service, _forced)
         deadline = time.monotonic() + _UPDATE_SECONDS
-        while (state := stack.update_state(api.inspect_service(service["ID"]))) in (
-            "",
-            "updating",
-        ) and time.monotonic() < deadline:
+        while (state := stack.update_state(api.inspect_service(service))) in ("", "updating"):
+            if time.monotonic() >= deadline:
+                break
             time.sleep(1)
         if state != "completed":
             raise ApiaryError(
-                f"the tasks of {name}_{short_name} could not be started anew: its update is {state or 'not begun'}. "
-                f"'docker service ps {name}_{short_name}' shows why"
+                f"the tasks of {service} could not be started anew: its update is {state or 'not begun'}. "
+                f"'docker service ps {service}' shows why"
             )
+
+
+def _forced(spec: dict[str, Any]) -> None:
+    spec["TaskTemplate"]["ForceUpdate"] = spec["TaskTemplate"].get("ForceUpdate", 0) + 1
 
 
 def _targets(api: Any, name: str) -> list[Target]:

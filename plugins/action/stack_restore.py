@@ -19,7 +19,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils import node_programs,
 from ansible_collections.apiary.swarm.plugins.module_utils import stack_backup as backups
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.container_exec import execute
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect, scale
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import lock, private_directory
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_backup import Entry, Kept
@@ -174,13 +174,7 @@ class _Restore:
 
     def _scale(self, replicas: int) -> None:
         with connect(self.params["docker"]) as api:
-            service = api.inspect_service(self.job.kept.service_id)
-            spec = service["Spec"]
-            if (spec["Mode"]["Replicated"] or {}).get("Replicas") == replicas:
-                return  # an update would have the swarm forget what was before
-            spec["Mode"] = {"Replicated": {"Replicas": replicas}}
-            url = api._url("/services/{0}/update", service["ID"])
-            api._raise_for_status(api._post_json(url, data=spec, params={"version": service["Version"]["Index"]}))
+            scale(api, self.job.kept.service_id, replicas)
 
     def _tasks(self) -> list[Mapping[str, Any]]:
         with connect(self.params["docker"]) as api:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -56,6 +58,11 @@ NODES_SPEC: dict[str, Any] = {
 Node = Mapping[str, Any]
 
 NOT_REACHED = "Is the machine running? playbooks/machines.yml starts it again."
+
+#: how often an update is tried again when somebody else wrote what it changes in between, and what the swarm says then
+UPDATE_TRIES = 5
+OUTDATED = "out of sequence"
+_UPDATE_PAUSE_SECONDS = 0.2
 
 #: engines at work at once: what they do takes their time, not the controller's
 _THREADS = 16
@@ -114,6 +121,33 @@ def answered(error: Exception) -> int | None:
     """Return the HTTP status of an engine's answer; None where the connection broke, or a relay told what SSH said."""
     status: int | None = getattr(getattr(error, "response", None), "status_code", None)
     return None if status == HTTPStatus.BAD_GATEWAY else status
+
+
+def change_service(api: Any, service: str, change: Callable[[dict[str, Any]], object]) -> None:
+    """Have *change* edit the spec of a service, an ID or a name; where it edits nothing, nothing is sent.
+
+    The spec is written whole, as the SDK's own call drops what it does not know; and from its newest version again
+    when somebody else wrote it in between, as the swarm does itself at the end of an update.
+    """
+    for tries_left in reversed(range(UPDATE_TRIES)):
+        found = api.inspect_service(service)
+        spec = copy.deepcopy(found["Spec"])
+        change(spec)
+        if spec == found["Spec"]:
+            return
+        url = api._url("/services/{0}/update", found["ID"])
+        try:
+            api._raise_for_status(api._post_json(url, data=spec, params={"version": found["Version"]["Index"]}))
+            return
+        except docker.errors.APIError as error:
+            if OUTDATED not in str(error.explanation or error) or not tries_left:
+                raise
+        time.sleep(_UPDATE_PAUSE_SECONDS)
+
+
+def scale(api: Any, service: str, replicas: int) -> None:
+    """Have a replicated service, an ID or a name, run so many tasks."""
+    change_service(api, service, lambda spec: spec.update(Mode={"Replicated": {"Replicas": replicas}}))
 
 
 def on_all(nodes: Sequence[Node], work: Callable[[Node], Any]) -> dict[str, Any]:

@@ -20,7 +20,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import NOT_REACHED, answered
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import (
+    NOT_REACHED,
+    OUTDATED,
+    UPDATE_TRIES,
+    answered,
+)
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     CLUSTER_LABEL,
@@ -51,8 +56,6 @@ except ImportError:  # connect() says so before anything is asked
 
 #: how long an engine may take to answer
 TIMEOUT_SECONDS = 45
-#: how often an update is tried again when somebody else changed the node in between
-UPDATE_TRIES = 5
 
 Connect = Callable[..., AbstractContextManager[Any]]
 Answer = TypeVar("Answer")
@@ -441,7 +444,7 @@ class SwarmNode:
                 manager.engine.update(node, spec)
                 break
             except Refused as refusal:
-                if "out of sequence" not in str(refusal) or not tries_left:
+                if OUTDATED not in str(refusal) or not tries_left:
                     raise
             self.clock.sleep(0.2)
             node = manager.engine.node(node["ID"]) or node
@@ -489,7 +492,7 @@ class SwarmNode:
                         "it no majority of managers is reachable. Bring the other managers back and run again."
                     )
                 wanted = {**node["Spec"], "Role": "worker"}
-                self._tolerated(lambda: engine.update(node, wanted), "out of sequence")
+                self._tolerated(lambda: engine.update(node, wanted), OUTDATED)
                 return None
             # A demoted manager can be removed only after it has left the managers' log, a moment later.
             self._tolerated(lambda: engine.remove(node_id), "must be demoted", "is a cluster manager")

@@ -15,12 +15,12 @@ from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils import placement
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import is_ready
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import OUTDATED, UPDATE_TRIES, change_service
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.placement import Lack, lack, name_of
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import scrub
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import (
     TIMEOUT_SECONDS,
-    UPDATE_TRIES,
     Clock,
     Connect,
     Engine,
@@ -121,44 +121,21 @@ class Swarm:
 
     def change_node(self, node_id: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change the spec of a node; start again from its newest version when somebody else wrote it in between."""
-        self._change(
-            lambda: self.engine.ask("describe a node", self.engine.api.inspect_node, node_id),
-            change,
-            lambda node, spec: self.engine.update(node, spec),
-        )
-
-    def change_service(self, service_id: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change the spec of a service, and nothing else of it: the SDK's own call would drop what it does not know."""
-        api = self.engine.api
-
-        def write(service: Object, spec: Object) -> None:
-            url = api._url("/services/{0}/update", service["ID"])
-            answer = api._post_json(url, data=spec, params={"version": service["Version"]["Index"]})
-            api._raise_for_status(answer)
-
-        self._change(
-            lambda: self.engine.ask("describe a service", api.inspect_service, service_id),
-            change,
-            lambda service, spec: self.engine.ask("update a service", write, service, spec),
-        )
-
-    def _change(
-        self,
-        read: Callable[[], Object],
-        change: Callable[[dict[str, Any]], None],
-        write: Callable[[Object, Object], None],
-    ) -> None:
         for tries_left in reversed(range(UPDATE_TRIES)):
-            found = read()
-            spec = copy.deepcopy(dict(found["Spec"]))
+            node = self.engine.ask("describe a node", self.engine.api.inspect_node, node_id)
+            spec = copy.deepcopy(node["Spec"])
             change(spec)
             try:
-                write(found, spec)
+                self.engine.update(node, spec)
                 return
             except Refused as refusal:
-                if "out of sequence" not in str(refusal) or not tries_left:
+                if OUTDATED not in str(refusal) or not tries_left:
                     raise
             self.settings.clock.sleep(0.2)
+
+    def change_service(self, service_id: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change the spec of a service, and nothing else of it."""
+        self.engine.ask("update a service", change_service, self.engine.api, service_id, change)
 
     def wait(self, what: str, look: Callable[[View], Progress]) -> View:
         """Look until it is done, and return the last view; Stalled when nothing moves any more."""
