@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -83,8 +82,7 @@ def ann(scenario: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     assert f"Hand {archive} over to ann" in run.output
     assert archive.stat().st_mode & 0o077 == 0
     directory = tmp_path_factory.mktemp("ann")
-    with tarfile.open(archive) as tar:
-        tar.extractall(directory, filter="data")
+    subprocess.run(["tar", "-xf", archive, "-C", directory], check=True)
     yield directory / "tls" / "docker"
     scenario.play("access", "-e", "access_for=ann", "-e", "access_state=absent")
 
