@@ -34,6 +34,8 @@ PROXY_LABEL = "apiary.ingress.proxy"
 _NEEDED_FEATURE = "ip_vs"
 #: swarm's list of a service's tasks in one answer of at most 8192 bytes, some 40 for each: more tasks would flicker
 _MOST_TASKS = 200
+#: so many of them may be asked although none is known to answer
+_UNCHECKED_TASKS = 10
 # Where the proxy listens in its container, one port after the other: above 1024, where no privilege is needed.
 _FIRST_LISTENER = 10001
 _STOP_SECONDS = 5
@@ -50,6 +52,10 @@ _NEEDED_VERSION = (3, 6)
 # nothing is asked (inter 1d): 20 proxies that check every task all the time would be a load of their own, and to some
 # servers (MySQL) connections without a word are an attack.
 #
+# "-unchecked": where no task is known to answer, connections are led to one all the same. The only task of a service
+# may serve already when a check fails that had begun with the address of the task before it. Each is tried once, and
+# for less time than a silent connection has to stay open for a server to be thought behind it (probe.py).
+#
 # 15 minutes: after so long the routing mesh forgets an idle connection too.
 _GLOBAL = f"""\
 global
@@ -65,8 +71,6 @@ defaults
   timeout check 2s
   timeout client 15m
   timeout server 15m
-  default-server check inter 1d fastinter 500ms downinter 500ms fall 2 rise 1
-  default-server observe layer4 error-limit 1 on-error fastinter
 resolvers swarm
   nameserver docker 127.0.0.11:53
   accepted_payload_size 8192
@@ -81,9 +85,18 @@ resolvers swarm
   hold timeout 30s
 """
 _LISTENER = """\
-listen {name}
+frontend {name}
   bind :{listener}
+  use_backend {name}-unchecked unless {{ nbsrv({name}) gt 0 }}
+  default_backend {name}
+backend {name}
+  default-server check inter 1d fastinter 500ms downinter 500ms fall 2 rise 1
+  default-server observe layer4 error-limit 1 on-error fastinter
   server-template task 1-{most_tasks} tasks.{stack}_{service}:{target} resolvers swarm init-addr none
+backend {name}-unchecked
+  retries 0
+  timeout connect 400ms
+  server-template task 1-{unchecked_tasks} tasks.{stack}_{service}:{target} resolvers swarm init-addr none
 """
 _COMMAND = 'printf %s "$HAPROXY_CFG" >/tmp/haproxy.cfg && exec haproxy -db -f /tmp/haproxy.cfg'
 
@@ -211,6 +224,7 @@ def _proxy(document: Mapping[str, Any], stack: str, image: str, ports: Sequence[
             name=f"{port.service}-{port.published}",
             listener=listener,
             most_tasks=_MOST_TASKS,
+            unchecked_tasks=_UNCHECKED_TASKS,
             stack=stack,
             service=port.service,
             target=port.target,

@@ -76,14 +76,19 @@ def test_the_proxy_publishes_what_the_mesh_would(ports: list[Any], kept: Any, pu
     assert [(port["published"], port["mode"]) for port in proxy["ports"]] == [(outer, "host") for outer, _ in published]
     for port, (_, target) in zip(proxy["ports"], published, strict=True):
         assert port["target"] > 1024  # no privilege needed
-        listen = re.search(rf"bind :{port['target']}\n.* tasks\.shop_web:{target} ", configuration(result))
-        assert listen, f"nothing leads from {port['target']} to {target}"
+        name = f"web-{port['published']}"
+        sections = re.split(r"^(?=\w)", configuration(result), flags=re.MULTILINE)
+        (frontend,) = (section for section in sections if f"bind :{port['target']}\n" in section)
+        assert re.findall(r"_backend (\S+)", frontend) == [f"{name}-unchecked", name]
+        for backend in (f"backend {name}\n", f"backend {name}-unchecked\n"):
+            (section,) = (section for section in sections if section.startswith(backend))
+            assert f" tasks.shop_web:{target} " in section
     assert problems_of(result, "shop") == []
 
 
 def test_every_listener_has_a_name_and_a_port_of_its_own() -> None:
     result = transformed(a={"image": "a", "ports": ["1:80", "2:80"]}, b={"image": "b", "ports": ["3:80"]})
-    assert re.findall(r"listen (\S+)", configuration(result)) == ["a-1", "a-2", "b-3"]
+    assert re.findall(r"frontend (\S+)", configuration(result)) == ["a-1", "a-2", "b-3"]
     targets = [port["target"] for port in result["services"]["ingress"]["ports"]]
     assert len(set(targets)) == 3
 
