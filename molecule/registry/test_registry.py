@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,8 +22,6 @@ import pytest
 from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry, push
 from ansible_collections.apiary.swarm.plugins.module_utils.image_source import Image, content_tag
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_client import Deployment, deploy
-from tests.clusters import serves
-from tests.load import lossless
 from tests.registries import PASSWORD, USERNAME, own_registry, trust
 
 NODES = ["node1", "node2"]
@@ -96,22 +93,6 @@ def test_a_registry_that_was_scaled_down_by_hand_is_there_again_after_a_run(scen
     assert "changed=1" in output
     assert "pushing" not in output
     assert digest(scenario, "node2") == digest(scenario, "node1")
-
-
-def test_a_registry_that_answers_again_goes_on_answering(
-    scenario: Any, eventually: Callable[[Callable[[], Any], float], Any]
-) -> None:
-    """The proxy has held the address of the task before, and was checking it."""
-    service, old = scenario.engine("node1").services.get("registry_registry"), container(scenario)["Id"]
-    service.scale(0)
-    assert eventually(lambda: old not in [one.id for one in scenario.engine("node1").containers.list()], 60)
-    service.reload()
-    service.scale(1)
-    (network,) = scenario.containers["node2"].attrs["NetworkSettings"]["Networks"].values()
-    address = network["IPAddress"]
-    assert eventually(lambda: serves(address, 5000), 60)
-    with lossless([f"http://{address}:5000/v2/"], pause_seconds=0.02):
-        time.sleep(3)
 
 
 def test_a_service_is_deployed_by_digest(scenario: Any) -> None:
