@@ -15,14 +15,18 @@ import json
 import platform
 import tarfile
 import tempfile
+import threading
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 
 _CHUNK_BYTES = 1 << 20
+#: whoever else asks about an archive waits for the answer, and does not look for it, too
+_READING = threading.Lock()
 # Belongs to the machine that made the root filesystem, or is made anew in each container.
 _NOT_IN_LAYERS = ("dev/", "etc/hostname", "etc/resolv.conf", "proc/", "sys/", "var/cache/", "var/lib/apt/")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -53,6 +57,14 @@ def write_base(rootfs: IO[bytes], output: Path, reference: str, comment: str) ->
 
 def diff_ids(archive: Path) -> list[str]:
     """Return the layers of the image in *archive*, whether the archive holds them or not."""
+    status = archive.stat()
+    with _READING:
+        return list(_diff_ids(archive, status.st_mtime_ns, status.st_size))
+
+
+# It is unpacked to its end for that, and asked about for each node.
+@cache
+def _diff_ids(archive: Path, _mtime_ns: int, _size_bytes: int) -> list[str]:
     with tarfile.open(archive) as tar:
         return list(json.loads(_read(tar, _manifest(tar)["Config"]))["rootfs"]["diff_ids"])
 

@@ -9,8 +9,10 @@ import json
 import os
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -87,6 +89,19 @@ def test_the_base_has_one_layer_without_what_belongs_to_a_machine(base_archive: 
         assert names_in(io.BytesIO(content.read())) == ["dev", "etc/passwd", "bin"]
     assert manifest[0]["RepoTags"] == ["apiary/base:1"]
     assert diff_ids(base_archive) == [f"sha256:{layer.removesuffix('.layer.tar')}"]
+
+
+def test_archive_is_unpacked_once_for_all_nodes_and_again_when_it_is_another(
+    base_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, ThreadPoolExecutor() as nodes:
+        opened = MagicMock(wraps=tarfile.open)
+        patch.setattr(tarfile, "open", opened)
+        asked = list(nodes.map(diff_ids, [base_archive] * 20))
+    opened.assert_called_once_with(base_archive)
+    assert asked == [asked[0]] * 20
+    write_own_layers(exported(base_archive, tmp_path / "saved.tar"), base_archive, WEB, [])
+    assert diff_ids(base_archive) == [*asked[0], "sha256:own"]
 
 
 def test_an_archive_leaves_out_the_layers_of_the_base(base_archive: Path, tmp_path: Path) -> None:
