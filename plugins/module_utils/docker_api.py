@@ -129,15 +129,36 @@ def change_service(api: Any, service: str, change: Callable[[dict[str, Any]], ob
     The spec is written whole, as the SDK's own call drops what it does not know; and from its newest version again
     when somebody else wrote it in between, as the swarm does itself at the end of an update.
     """
+
+    def write(found: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
+        url = api._url("/services/{0}/update", found["ID"])
+        api._raise_for_status(api._post_json(url, data=spec, params={"version": found["Version"]["Index"]}))
+
+    _change(lambda: api.inspect_service(service), change, write)
+
+
+def change_node(api: Any, node_id: str, change: Callable[[dict[str, Any]], object]) -> None:
+    """Have *change* edit the spec of a node, as change_service does that of a service."""
+
+    def write(found: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
+        api.update_node(found["ID"], found["Version"]["Index"], spec)
+
+    _change(lambda: api.inspect_node(node_id), change, write)
+
+
+def _change(
+    read: Callable[[], Mapping[str, Any]],
+    change: Callable[[dict[str, Any]], object],
+    write: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
+) -> None:
     for tries_left in reversed(range(UPDATE_TRIES)):
-        found = api.inspect_service(service)
-        spec = copy.deepcopy(found["Spec"])
+        found = read()
+        spec = copy.deepcopy(dict(found["Spec"]))
         change(spec)
         if spec == found["Spec"]:
             return
-        url = api._url("/services/{0}/update", found["ID"])
         try:
-            api._raise_for_status(api._post_json(url, data=spec, params={"version": found["Version"]["Index"]}))
+            write(found, spec)
             return
         except docker.errors.APIError as error:
             if OUTDATED not in str(error.explanation or error) or not tries_left:

@@ -7,7 +7,6 @@ All waiting is for progress: it ends when nothing has moved for a while, not aft
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils import placement
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import is_ready
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import OUTDATED, UPDATE_TRIES, change_service
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import change_node, change_service
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.placement import Lack, lack, name_of
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import scrub
@@ -121,17 +120,7 @@ class Swarm:
 
     def change_node(self, node_id: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change the spec of a node; start again from its newest version when somebody else wrote it in between."""
-        for tries_left in reversed(range(UPDATE_TRIES)):
-            node = self.engine.ask("describe a node", self.engine.api.inspect_node, node_id)
-            spec = copy.deepcopy(node["Spec"])
-            change(spec)
-            try:
-                self.engine.update(node, spec)
-                return
-            except Refused as refusal:
-                if OUTDATED not in str(refusal) or not tries_left:
-                    raise
-            self.settings.clock.sleep(0.2)
+        self.engine.ask(f"update node {node_id}", change_node, self.engine.api, node_id, change)
 
     def change_service(self, service_id: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change the spec of a service, and nothing else of it."""
