@@ -1,66 +1,186 @@
 # Copyright: The Apiary developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Serve the application on port 80: one process and four threads, which fit in the 50 MB that a replica has."""
+"""Serve the application on port 80, with nothing that takes long to import: a task has a tenth of a CPU.
+
+To import a web framework and its server takes fifteen times as long as Python itself does to start; where the CPU is
+emulated as well, that is minutes of a tenth of it. Even `socket`, `signal` and `threading` would double the start, as
+they make enumerations and classes of what the modules of C below them have: so those are used. Each connection gets
+one answer and is closed, so a browser that asks again comes to the next replica.
+"""
 
 from __future__ import annotations
 
-import gc
-import signal
 import sys
-from types import FrameType
-from typing import Any
+import time
+from _signal import SIG_IGN, SIGTERM, pause, signal
+from _socket import AF_INET, SHUT_WR, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+from _thread import get_ident, start_new_thread
 
 #: for so long after SIGTERM new requests are still answered: whoever routes them may not have heard yet
 LAME_DUCK_SECONDS = 2.0
-_LOOK_SECONDS = 0.1
+#: connections that are served at once; browsers open some of them in advance and send nothing
+THREADS = 16
+#: for so long a connection may take to ask, and then to take the answer
+PATIENCE_SECONDS = 10.0
+MOST_HEADER_BYTES = 16384
+
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 500: "Internal Server Error"}
+#: the threads that have a request in hand
+busy: set[int] = set()
 
 
-def stop(_signal: int, _frame: FrameType | None) -> None:
-    """End on SIGTERM, which the kernel keeps from a container's first process unless that handles it."""
-    sys.exit(0)
+class Request:
+    """What a visitor asks for; the names of headers are in lower case."""
+
+    def __init__(self, method: str, path: str, headers: dict[str, str]) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+
+    def prefers(self, content_type: str, to: str) -> bool:
+        """Say whether the visitor would rather have *content_type* than another."""
+        accept = self.headers.get("accept", "")
+        return _rank(accept, content_type) > _rank(accept, to)
 
 
-def stop_gracefully(server: Any) -> None:
-    """On SIGTERM go on serving for a while, and end once nothing is in progress; Docker kills what takes too long."""
+def _rank(accept: str, content_type: str) -> tuple[float, int]:
+    """Return how welcome a type is by the header Accept, and how exactly that names it."""
+    kind = content_type.partition("/")[0]
+    best = (0.0, 0)
+    for entry in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in entry.split(";"))
+        if name in ("*/*", f"{kind}/*", content_type):
+            weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+            try:
+                weight = float(weights[0]) if weights else 1.0
+            except ValueError:
+                weight = 0.0
+            best = max(best, (weight, ("*/*", f"{kind}/*", content_type).index(name)))
+    return best
 
-    def begin(_signal: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.setitimer(signal.ITIMER_REAL, LAME_DUCK_SECONDS, _LOOK_SECONDS)
 
-    def look(_signal: int, _frame: FrameType | None) -> None:
-        if not is_busy(server):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            sys.exit(0)
+class Response:
+    """What the visitor gets."""
 
-    signal.signal(signal.SIGALRM, look)
-    signal.signal(signal.SIGTERM, begin)
-
-
-def is_busy(server: Any) -> bool:
-    """Say whether a request is being read, worked on or answered; a connection kept open for the next one is not."""
-    return any(
-        channel.request or channel.requests or channel.total_outbufs_len
-        for channel in list(server.active_channels.values())
-    )
+    def __init__(
+        self, text: str, content_type: str = "text/html", status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
+        self.text = text
+        self.content_type = content_type
+        self.status = status
+        self.headers = headers or {}
 
 
 def main() -> None:
-    """Import, listen, serve."""
-    signal.signal(signal.SIGTERM, stop)
-    # Imports make no garbage worth collecting, and looking for it is a tenth of the time that they take.
-    gc.disable()
-    import waitress
-    from app import app, visits
+    """Import the application, listen, serve until SIGTERM."""
+    # which the kernel keeps from a container's first process unless that handles it
+    signal(SIGTERM, lambda *_: sys.exit(0))
+    from app import ROUTES, visits
 
-    gc.freeze()
-    gc.enable()
     visits.start_connecting()
     # All addresses of a container are its own: who reaches it is for the stack to say.
-    server = waitress.create_server(app, host="0.0.0.0", port=80, threads=4, ident="web")  # noqa: S104 - see above
-    stop_gracefully(server)
+    start(ROUTES, "0.0.0.0", 80)  # noqa: S104 - see above
     print("serving on port 80")
-    server.run()
+    try:
+        while True:
+            pause()
+    finally:
+        signal(SIGTERM, SIG_IGN)
+        finish()
 
 
-if __name__ == "__main__":
-    main()
+def start(routes: dict, address: str, port: int) -> socket:  # type: ignore[type-arg]
+    """Listen, and answer from now on; *routes* says by path which function makes a Response of a Request."""
+    listener = socket(AF_INET, SOCK_STREAM)
+    listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    listener.bind((address, port))
+    listener.listen(128)
+    for _ in range(THREADS):
+        start_new_thread(_serve, (listener, routes))
+    return listener
+
+
+def finish() -> None:
+    """Go on serving for a while, and return once nothing is in progress; Docker kills what takes too long."""
+    time.sleep(LAME_DUCK_SECONDS)
+    while busy:
+        time.sleep(0.02)
+
+
+def _serve(listener: socket, routes: dict) -> None:  # type: ignore[type-arg]
+    while True:
+        try:
+            connection = socket(fileno=listener._accept()[0])  # type: ignore[attr-defined]
+        except OSError as error:  # such as too many open files
+            print(f"accept: {error}")
+            time.sleep(0.1)
+            continue
+        try:
+            connection.settimeout(PATIENCE_SECONDS)
+            _converse(connection, routes)
+        except OSError:
+            pass  # the visitor has gone, or says nothing
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}")
+        finally:
+            busy.discard(get_ident())
+            connection.close()
+
+
+def _converse(connection: socket, routes: dict) -> None:  # type: ignore[type-arg]
+    """Read one request, send one answer."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    head = b""
+    while b"\r\n\r\n" not in head:
+        received = connection.recv(4096)
+        if not received or time.monotonic() > deadline or len(head) > MOST_HEADER_BYTES:
+            return
+        busy.add(get_ident())
+        head += received
+    request = _parse(head)
+    body, header = _answer(request, routes)
+    connection.sendall(header if request and request.method == "HEAD" else header + body)
+    busy.discard(get_ident())
+    # What is sent may be lost if a connection is closed on which something is unread, such as the body of a POST.
+    connection.shutdown(SHUT_WR)
+    while connection.recv(4096) and time.monotonic() < deadline:
+        pass
+
+
+def _parse(head: bytes) -> Request | None:
+    first, *lines = head.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    try:
+        method, target, version = first.split(" ")
+    except ValueError:
+        return None
+    fields = (line.partition(":") for line in lines)
+    headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+    return Request(method, target.partition("?")[0], headers) if version.startswith("HTTP/1.") else None
+
+
+def _answer(request: Request | None, routes: dict) -> tuple[bytes, bytes]:  # type: ignore[type-arg]
+    """Return the body and the header of the answer."""
+    if request is None:
+        response = Response("That is not HTTP.\n", "text/plain", 400)
+    elif request.path not in routes:
+        response = Response("There is no such page.\n", "text/plain", 404)
+    elif request.method not in ("GET", "HEAD"):
+        response = Response("One can only look here.\n", "text/plain", 405, {"Allow": "GET, HEAD"})
+    else:
+        try:
+            response = routes[request.path](request)
+        except Exception as error:  # a mistake in the application is for its log, and the next visitor is served
+            print(f"{request.path}: {type(error).__name__}: {error}")
+            response = Response("Something went wrong here; the log says what.\n", "text/plain", 500)
+    body = response.text.encode()
+    charset = "; charset=utf-8" if response.content_type.startswith("text/") else ""
+    fields = {
+        "Content-Type": response.content_type + charset,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        "Date": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()),
+        "Server": "web",
+        **response.headers,
+    }
+    lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}", *map(": ".join, fields.items())]
+    return body, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
