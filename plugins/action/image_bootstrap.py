@@ -31,8 +31,7 @@ class ActionModule(ApiaryAction):
         for base in bases:
             if not cache.sound(base.reference):
                 Display().display(
-                    f"  making {base.reference} from Debian {base.debian_suite} and {base.directory}, once: "
-                    "about half a minute"
+                    f"  making {base.reference} from Debian {base.debian_suite} and {base.directory}, once"
                 )
                 made.append(bootstrap(base, cache))
         return {"changed": any(made), "archives": archives}

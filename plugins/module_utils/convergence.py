@@ -21,6 +21,7 @@ from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.ingress import is_proxied
 from ansible_collections.apiary.swarm.plugins.module_utils.stack import spec_digest, update_state
+from ansible_collections.apiary.swarm.plugins.module_utils.task_errors import is_killed_while_starting
 
 Object = Mapping[str, Any]
 
@@ -192,7 +193,7 @@ def _judge_service(
         verdict.state = State.CONVERGED
     elif failing:
         verdict.state, verdict.failing = State.FAILED, _latest(failing)
-        verdict.reason = "a node has not got its image" if _without_image(failing) else "its tasks keep failing"
+        verdict.reason = _failing_reason(failing)
     elif update_state(service) != "updating" and _ends(verdict, service, current):
         verdict.state, verdict.failing = State.FAILED, _latest(_ended_well(current))
         verdict.reason = (
@@ -280,6 +281,14 @@ def _failing_tasks(service: Object, failed: Sequence[Object], failures: Mapping[
     attempts = (service["Spec"]["TaskTemplate"].get("RestartPolicy") or {}).get("MaxAttempts") or FAILURES_ALLOWED
     allowed = 1 if _restart(service) == "none" else min(FAILURES_ALLOWED, attempts + 1)
     return [task for task in failed if failures[_slot(task)] >= allowed]
+
+
+def _failing_reason(failing: Sequence[Object]) -> str:
+    if _without_image(failing):
+        return "a node has not got its image"
+    if all(is_killed_while_starting(task) for task in failing):
+        return "its tasks are stopped while they start, unhealthy before they ever answered"
+    return "its tasks keep failing"
 
 
 def _without_image(failed: Iterable[Object]) -> list[Object]:

@@ -232,8 +232,9 @@ def _build(recipe: Recipe, say: Callable[[str], None], parent: int) -> Path:
     making = recipe.link.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)  # of a build that was interrupted: the lock says that none is under way
     _require_space(recipe)
+    started = time.monotonic()
     names = ", ".join(image.reference for image in recipe.images)
-    say(f"  making the golden snapshot {recipe.key}{f' with {names}' if names else ''}, once: about half a minute")
+    say(f"  making the golden snapshot {recipe.key}{f' with {names}' if names else ''}, once")
     try:
         private_directory(making)
         machine = recipe.template(making)
@@ -257,7 +258,8 @@ def _build(recipe: Recipe, say: Callable[[str], None], parent: int) -> Path:
     link.unlink(missing_ok=True)
     link.symlink_to(golden.name)
     link.replace(recipe.link)
-    say(f"  the golden snapshot takes {disk_usage(golden) >> 20} MiB of {recipe.cache.parent}")
+    took = f"took {time.monotonic() - started:.0f} s to make"
+    say(f"  the golden snapshot {took}, and takes {disk_usage(golden) >> 20} MiB of {recipe.cache.parent}")
     return golden
 
 

@@ -96,14 +96,19 @@ def cluster_report(
     places = [(node, entrypoints.get(host_of(node, hosts), "")) for node in sorted(nodes, key=hostname)]
     lines += table([("NODE", "ROLE", "STATE", "ADDRESS", "ENTRYPOINT"), *(_node_row(*place) for place in places)])
     if services:
-        running = Counter(task["ServiceID"] for task in tasks if task["Status"]["State"] == "running")
+        # A task that is being replaced or removed runs until it has ended, and is none of those that are wanted.
+        alive = [task for task in tasks if task["Status"]["State"] == "running"]
+        stopping = Counter(task["ServiceID"] for task in alive if task.get("DesiredState", "running") != "running")
+        running = Counter(task["ServiceID"] for task in alive)
+        running.subtract(stopping)
         ordered = sorted(services, key=lambda service: service["Spec"]["Name"])
         lines += ["", *table([
             ("SERVICE", "RUNNING", "IMAGE", "OPEN"),
             *(
                 (
                     service["Spec"]["Name"],
-                    f"{running[service['ID']]}/{_wanted(service, nodes)}",
+                    f"{running[service['ID']]}/{_wanted(service, nodes)}"
+                    + (f", {stopping[service['ID']]} stopping" if stopping[service["ID"]] else ""),
                     service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"].partition("@")[0],
                     "  ".join(_urls(service, places)),
                 )

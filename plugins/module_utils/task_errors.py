@@ -29,13 +29,44 @@ def describe(service: str, task: Mapping[str, Any], nodes: Mapping[str, str], fr
     code = (status.get("ContainerStatus") or {}).get("ExitCode")
     if code is not None and status["State"] != "rejected" and f"({code})" not in error:
         lines[0] += f" (exit code {code})"
-    lines += [f"remedy: {remedy}" for symptom, remedy in _REMEDIES.items() if symptom in error]
+    if is_killed_while_starting(task):
+        lines += _too_slow(service, task)
+    else:
+        lines += [f"remedy: {remedy}" for symptom, remedy in _REMEDIES.items() if symptom in error]
     if status["State"] == "complete":
         lines.append(
             "remedy: it ended by itself, or was stopped as its health check fails: see command and healthcheck"
         )
     logs = log_lines(framed_logs)
     return [*lines, *(["its last log lines:", *(f"  {line}" for line in logs)] if logs else [])]
+
+
+def is_killed_while_starting(task: Mapping[str, Any]) -> bool:
+    """Return whether *task* was stopped as unhealthy before it was ever healthy.
+
+    Of one that was healthy before, the engine (20.10 to 28) says its exit code as well.
+    """
+    error = task["Status"].get("Err") or ""
+    return "unhealthy container" in error and "non-zero exit" not in error
+
+
+def _too_slow(service: str, task: Mapping[str, Any]) -> list[str]:
+    spec = task.get("Spec") or {}
+    check = (spec.get("ContainerSpec") or {}).get("Healthcheck") or {}
+    cpus = ((spec.get("Resources") or {}).get("Limits") or {}).get("NanoCPUs")
+    given = [
+        f"{name} {check[key] / 1e9:g} s"
+        for key, name in (("StartPeriod", "start_period"), ("Interval", "interval"))
+        if check.get(key)
+    ]
+    given += [f"cpus {cpus / 1e9:g}"] if cpus else []
+    return [
+        "it was stopped while it was starting: its health check failed until its time was over"
+        + (f" ({', '.join(given)})" if given else ""),
+        "remedy: if it only starts slowly, give it more time or more of the CPU: start_period of its healthcheck "
+        f"(health_start_period=900s), cpus of its limits ({service}_cpus=0.5), or fewer checks (health_interval=30s). "
+        "Else see healthcheck in the compose file or HEALTHCHECK in the image",
+    ]
 
 
 def log_lines(framed: bytes) -> list[str]:

@@ -334,3 +334,18 @@ def test_tasks_of_a_node_that_lost_power_are_history_once_others_have_taken_over
     taken_over = [task(web, 1, "starting", made=4), task(web, 2, "running", made=4)]
     assert verdict(web, lost + taken_over).state is State.WAITING
     assert verdict(web, [*lost, taken_over[1]]).state is State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        (["dockerexec: unhealthy container"] * 3, "its tasks are stopped while they start, unhealthy before they ever"),
+        (["task: non-zero exit (137): dockerexec: unhealthy container"] * 3, "its tasks keep failing"),
+        (["dockerexec: unhealthy container"] * 2 + ["task: non-zero exit (1)"], "its tasks keep failing"),
+    ],
+)
+def test_tasks_killed_while_starting_are_told_as_that(errors: list[str], reason: str) -> None:
+    tasks = [task(REPLICATED, 1, "failed", made=10 + n, error=error) for n, error in enumerate(errors)]
+    found = verdict(REPLICATED, tasks)
+    assert found.state is State.FAILED
+    assert found.reason.startswith(reason)

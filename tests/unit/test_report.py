@@ -144,3 +144,20 @@ def test_ports_are_not_shown_where_the_node_is_down_or_gone() -> None:
     assert "http://127.0.96.101:4000\n" in text
     assert "127.0.96.102:4000" not in text
     assert "127.0.96.103:4000" not in text
+
+
+def test_tasks_that_are_being_replaced_are_none_of_those_that_are_wanted() -> None:
+    service = {
+        "ID": "s1",
+        "Spec": {
+            "Name": "getstartedlab_web",
+            "Mode": {"Replicated": {"Replicas": 5}},
+            "TaskTemplate": {"ContainerSpec": {"Image": "apiary/web:2"}},
+        },
+    }
+    tasks = [
+        {"ServiceID": "s1", "DesiredState": wanted, "Status": {"State": "running"}}
+        for wanted in ["running"] * 5 + ["shutdown"] * 3
+    ]
+    text = cluster_report("apiary", {"myvm1": "127.0.99.101"}, ENDPOINT, [node("myvm1", "manager")], [service], tasks)
+    assert "5/5, 3 stopping" in text

@@ -272,6 +272,30 @@ def test_a_remedy_is_given_where_one_is_known() -> None:
     assert any(line.startswith("remedy: bring the image") for line in describe("web", task, {}, b""))
 
 
+@pytest.mark.parametrize(
+    ("error", "is_starting"),
+    [
+        ("dockerexec: unhealthy container", True),
+        ("task: non-zero exit (143): dockerexec: unhealthy container", False),
+    ],
+)
+def test_a_task_that_was_killed_while_starting_is_told_from_one_that_had_run(error: str, is_starting: bool) -> None:
+    second = 1_000_000_000
+    task = {
+        "NodeID": "n1",
+        "Spec": {
+            "ContainerSpec": {"Healthcheck": {"StartPeriod": 120 * second, "Interval": 10 * second}},
+            "Resources": {"Limits": {"NanoCPUs": second // 10}},
+        },
+        "Status": {"State": "failed", "Err": error},
+    }
+    said = "\n".join(describe("web", task, {}, b""))
+    assert ("stopped while it was starting" in said) == is_starting
+    assert ("(start_period 120 s, interval 10 s, cpus 0.1)" in said) == is_starting
+    assert all(number in said for number in ("health_start_period", "web_cpus", "health_interval")) == is_starting
+    assert ("remedy: its health check fails" in said) != is_starting
+
+
 def test_a_forced_update_is_no_drift_and_a_scaling_by_hand_is() -> None:
     service = live()
     service["Spec"]["TaskTemplate"] = {"ForceUpdate": 0, "ContainerSpec": {"Image": "web:1"}}
