@@ -7,24 +7,25 @@ What is imported here is imported at each start, with a tenth of a CPU: import w
 
 from __future__ import annotations
 
-import os
+from _socket import gethostname  # as socket has it
 
-from server import Request, Response
+from server import Request, Response, setting
 from visits import Visits
 
 GREETING = "Hello {name}!"
 NO_REDIS = "cannot connect to Redis, counter disabled"
 
+DIRECTORY = __file__.rpartition("/")[0]
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;", "{": "&#123;"})
 
-visits = Visits(os.environ.get("REDIS_HOST", "redis"), os.environ.get("REDIS_PASSWORD_FILE", ""))
+visits = Visits(setting("REDIS_HOST", "redis"), setting("REDIS_PASSWORD_FILE", ""))
 
 
 def index(request: Request) -> Response:
     """Greet, as HTML or, for clients that ask for it, as JSON."""
     count = visits.count()
-    greeting = GREETING.format(name=os.environ.get("NAME", "World"))
-    container_id = os.uname().nodename
+    greeting = GREETING.format(name=setting("NAME", "World"))
+    container_id = gethostname()
     # every visit counts, and the next one may come from another container
     headers = {"Cache-Control": "no-store", "Vary": "Accept"}
     if request.prefers("application/json", to="text/html"):
@@ -49,7 +50,7 @@ def health(_request: Request) -> Response:
 
 def render(name: str, **values: object) -> str:
     """Return the page *name* with the values, in which nothing is taken for HTML, in the place of their names."""
-    with open(f"{os.path.dirname(__file__)}/templates/{name}", encoding="utf-8") as file:
+    with open(f"{DIRECTORY}/templates/{name}", encoding="utf-8") as file:
         page = file.read()
     for key, value in values.items():
         page = page.replace("{{ " + key + " }}", str(value).translate(_ESCAPES))

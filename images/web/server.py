@@ -3,13 +3,14 @@
 """Serve the application on port 80, with nothing that takes long to import: a task has a tenth of a CPU.
 
 To import a web framework and its server takes fifteen times as long as Python itself does to start; where the CPU is
-emulated as well, that is minutes of a tenth of it. Even `socket`, `signal` and `threading` would double the start, as
-they make enumerations and classes of what the modules of C below them have: so those are used. Each connection gets
+emulated as well, that is minutes of a tenth of it. Even `os`, `socket`, `signal` and `threading` would double it again,
+as they make enumerations and classes of what the modules of C below them have: so those are used. Each connection gets
 one answer and is closed, so a browser that asks again comes to the next replica.
 """
 
 from __future__ import annotations
 
+import posix
 import sys
 import time
 from _signal import SIG_IGN, SIGTERM, pause, signal
@@ -27,6 +28,11 @@ MOST_HEADER_BYTES = 16384
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 500: "Internal Server Error"}
 #: the threads that have a request in hand
 busy: set[int] = set()
+
+
+def setting(name: str, default: str) -> str:
+    """Return a variable of the environment, as `os.environ.get` does."""
+    return posix.environ.get(name.encode(), default.encode()).decode()
 
 
 class Request:

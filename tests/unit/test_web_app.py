@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import posix
 import socket
 import subprocess
 import sys
@@ -97,8 +98,8 @@ def send(port: int, request: bytes) -> bytes:
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(WEB))
-    monkeypatch.setenv("REDIS_HOST", "no-such-name.invalid")
-    monkeypatch.setenv("NAME", "<b>Ann</b>")
+    monkeypatch.setitem(posix.environ, b"REDIS_HOST", b"no-such-name.invalid")
+    monkeypatch.setitem(posix.environ, b"NAME", b"<b>Ann</b>")
     yield importlib.import_module("app")
     for name in ("app", "visits", "server"):
         sys.modules.pop(name, None)
@@ -167,7 +168,7 @@ def test_names_are_escaped_in_the_page(port: int) -> None:
 
 
 def test_a_name_is_not_taken_for_a_place_in_the_page(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAME", "{{ visits }}")
+    monkeypatch.setitem(posix.environ, b"NAME", b"{{ visits }}")
     assert "Hello &#123;&#123; visits }}!" in ask(port).text
 
 
@@ -306,7 +307,7 @@ def test_health_does_not_depend_on_redis(port: int) -> None:
 
 def test_the_start_imports_nothing_that_takes_long() -> None:
     """With a tenth of an emulated CPU each of these is seconds: it is imported where it is used, or not at all."""
-    heavy = {"enum", "re", "json", "socket", "signal", "threading", "typing", "collections", "pathlib"}
+    heavy = {"os", "enum", "re", "json", "socket", "signal", "threading", "typing", "collections", "pathlib"}
     script = "import sys, server, app; print(*sys.modules)"
     python = [sys.executable, "-S", "-c", script]
     loaded = subprocess.run(python, cwd=WEB, capture_output=True, text=True, check=True, env={}).stdout.split()
