@@ -31,5 +31,5 @@ exec mmdebstrap --variant=extract --format=tar \
   --extract-hook='cp "$1/usr/share/base-passwd/passwd.master" "$1/etc/passwd"' \
   --extract-hook='cp "$1/usr/share/base-passwd/group.master" "$1/etc/group"' \
   --extract-hook='[ ! -e "$1/usr/bin/busybox" ] || ln -sf busybox "$1/usr/bin/sh"' \
-  --extract-hook='[ ! -e "$1/usr/bin/python3" ] || chroot "$1" python3 -m compileall -q -j 0 /usr/lib/python3 /usr/lib/python3.*' \
+  --extract-hook='[ ! -e "$1/usr/bin/python3" ] || chroot "$1" python3 -m compileall -q /usr/lib/python3 /usr/lib/python3.*' \
   "$suite" "$output"
