@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -28,6 +28,9 @@ from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import con
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_machine import stores
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.qemu import processes
+
+if TYPE_CHECKING:
+    from tests.controllers import Controller
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRETS = ("SWMTKN-", "SWMKEY-", "PRIVATE KEY")
@@ -68,6 +71,8 @@ class Cluster:
     state: Path | None = None
     #: what else is in the environment
     variables: Mapping[str, str] = field(default_factory=dict)
+    #: the computer that the playbooks run on; None for this one
+    controller: Controller | None = None
     outputs: list[str] = field(default_factory=list)
     _machines: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -85,8 +90,11 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
+        return {**os.environ, **self._own_environment}
+
+    @property
+    def _own_environment(self) -> dict[str, str]:
         return {
-            **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             "LC_ALL": "C.UTF-8",
@@ -96,8 +104,13 @@ class Cluster:
 
     def run(self, playbook: str, *arguments: str, inventory: str = "") -> Run:
         """Run a playbook to its end, whatever that is."""
+        command = self.command(playbook, *arguments, inventory=inventory)
+        if self.controller:
+            run = Run(*self.controller.run(command, self._own_environment))
+            self._keep(playbook, run.output)
+            return run
         result = subprocess.run(
-            self.command(playbook, *arguments, inventory=inventory),
+            command,
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.DEVNULL,

@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 
 from tests.clusters import CONFIRMED, ROOT, Cluster
+from tests.controllers import Controller, controller
 from tests.docker_machines import RESOURCES, DockerMachine
 from tests.scenarios import Scenarios, missing, no_engine, no_virtual_machines
 
 TESTS = Path(__file__).resolve().parent
+NEWEST_DEBIAN = "trixie"
 
 #: where the tests of a file are run, those of unnamed ones first; emulated machines have the computer for themselves
 _STAGES = {
@@ -119,13 +121,17 @@ def qemu() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def containers(outer_engine: None, scenarios: Scenarios) -> Iterator[Cluster]:
-    """A cluster of containers, which the tests make and remove."""
+    """A cluster of containers, which the tests make and remove.
+
+    Controller and nodes have the newest Debian, so its Python and engine are tried whole; all others have Debian 12.
+    """
     settings = {
         "cluster_name": "acceptance",
         "container_machine_loopback_network": "127.0.95.0/24",
         "container_machine_network": "192.168.95.0/24",
+        "container_machine_debian_suite": NEWEST_DEBIAN,
     }
-    with _own("inventories/containers", settings) as cluster:
+    with controller(NEWEST_DEBIAN) as newest, _own("inventories/containers", settings, controller=newest) as cluster:
         yield cluster
 
 
@@ -162,11 +168,16 @@ def virtualbox(outer_engine: None, scenarios: Scenarios) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _own(inventory: str, settings: dict[str, Any], variables: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+def _own(
+    inventory: str,
+    settings: dict[str, Any],
+    variables: Mapping[str, str] | None = None,
+    controller: Controller | None = None,
+) -> Iterator[Cluster]:
     """Yield a cluster in a state directory of its own; whatever is left of it at the end is removed."""
     # not pytest's own directory: its path may be too long for a socket
     with tempfile.TemporaryDirectory(prefix="apiary-") as state:
-        cluster = Cluster(inventory, settings, state=Path(state), variables=variables or {})
+        cluster = Cluster(inventory, settings, state=Path(state), variables=variables or {}, controller=controller)
         try:
             yield cluster
         finally:

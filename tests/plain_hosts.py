@@ -25,7 +25,7 @@ import docker.errors
 from ansible_collections.apiary.swarm.plugins.module_utils import containers
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import Client
 from tests.clusters import engine
-from tests.engine_images import image_in
+from tests.engine_images import image_in, start_container
 
 PROJECT = Path(__file__).resolve().parents[1]
 RESOURCES = PROJECT / "molecule" / "resources" / "plain-host"
@@ -98,26 +98,17 @@ class PlainHosts:
     def _start(self, image: str, host: str, address: str, network: str) -> None:
         api, name = self.outer.api, f"{self.name}-{host}"
         api.create_volume(name, labels={_LABEL: self.name})
-        for host_config in containers.host_configs(api, "auto", [f"{name}:/var/lib/docker"]):
-            endpoint = api.create_endpoint_config(ipv4_address=address)
-            container = api.create_container(
-                image,
-                name=name,
-                hostname=host,
-                labels={_LABEL: self.name},
-                host_config=host_config,
-                networking_config={"EndpointsConfig": {network: endpoint}},
-            )["Id"]
-            api.put_archive(container, "/etc", _archive("authorized_keys", self.key.with_suffix(".pub").read_bytes()))
-            try:
-                api.start(container)
-            except docker.errors.APIError as error:
-                containers.remove(api, container)
-                if not containers.is_refused_privilege(error):
-                    raise
-            else:
-                return
-        raise AssertionError(f"{name} may not have the privileges that an engine in a container needs")
+        endpoint = api.create_endpoint_config(ipv4_address=address)
+        start_container(
+            api,
+            image,
+            containers.host_configs(api, "auto", [f"{name}:/var/lib/docker"]),
+            {"/etc": _archive("authorized_keys", self.key.with_suffix(".pub").read_bytes())},
+            name=name,
+            hostname=host,
+            labels={_LABEL: self.name},
+            networking_config={"EndpointsConfig": {network: endpoint}},
+        )
 
     def know(self, addresses: Mapping[str, str]) -> None:
         """Write down the hosts' keys, as somebody does who has compared them."""
