@@ -259,8 +259,10 @@ def _write_revocations(directory: Path, serials: Iterable[int]) -> None:
 def _list_number(directory: Path) -> int:
     """Return the number of the list that is there; 0 for none, and for one from before they had numbers."""
     found = _revocations(directory)
+    if found is None:
+        return 0
     try:
-        return found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number if found else 0
+        return found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except x509.ExtensionNotFound:
         return 0
 
