@@ -16,9 +16,9 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-import urllib3.connection
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from urllib3.util.ssl_ import create_urllib3_context
 
 from ansible_collections.apiary.swarm.plugins.action import container_machine
 from ansible_collections.apiary.swarm.plugins.module_utils import cluster_files, containers, docker_api, pki, qemu
@@ -99,7 +99,7 @@ def cluster(tmp_path: Path) -> Cluster:
 
 def verified(cluster: Cluster, certificate: Path, purpose: str) -> str:
     strict = ["openssl", "verify", "-x509_strict", "-policy_check", "-purpose", purpose, "-crl_check"]
-    files = ["-CAfile", cluster.pki / "ca.pem", "-CRLfile", cluster.pki / "crl.pem", certificate]
+    files = ["-CAfile", f"{cluster.pki}/ca.pem", "-CRLfile", f"{cluster.pki}/crl.pem", str(certificate)]
     return subprocess.run([*strict, *files], capture_output=True, text=True, check=False).stderr
 
 
@@ -165,7 +165,7 @@ def test_old_authority_is_refused_and_renewed_for_all_that_it_has_signed(cluster
     # who only has the old one, as machines and persons do
     new = x509.load_pem_x509_certificate((cluster.pki / "ca.pem").read_bytes())
     (cluster.directory / "old.pem").write_bytes(old)
-    given = ["openssl", "verify", "-CAfile", cluster.directory / "old.pem", cluster.directory / "server.pem"]
+    given = ["openssl", "verify", "-CAfile", f"{cluster.directory}/old.pem", f"{cluster.directory}/server.pem"]
     pki.ensure_certificate(cluster.pki, cluster.directory / "server.pem", cluster.directory / "k.pem", "m1", [ADDRESS])
     assert subprocess.run(given, capture_output=True, check=False).returncode == 0
     assert new.serial_number != x509.load_pem_x509_certificate(old).serial_number
@@ -247,14 +247,14 @@ def engine(cluster: Cluster) -> Iterator[dict[str, Any]]:
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
     """What urllib3 does from Python 3.13 on."""
-    make = urllib3.connection.create_urllib3_context
+    make = create_urllib3_context
 
     def made(*args: Any, **options: Any) -> ssl.SSLContext:
         context = make(*args, **options)
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         return context
 
-    monkeypatch.setattr(urllib3.connection, "create_urllib3_context", made)
+    monkeypatch.setattr("urllib3.connection.create_urllib3_context", made)
 
 
 @pytest.mark.usefixtures("strict")
