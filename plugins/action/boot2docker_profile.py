@@ -15,7 +15,7 @@ from ansible.utils.display import Display
 from ansible_collections.apiary.swarm.plugins.module_utils import boot2docker
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.boot2docker import Guest
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.modules.boot2docker_profile import ARGUMENT_SPEC
 
@@ -115,6 +115,8 @@ def _trouble(params: dict[str, Any], endpoint: dict[str, Any], ports: Sequence[i
         try:
             with connect(endpoint, timeout_seconds=10):
                 return ""
+        except CertificateRefused as error:
+            return f"was not usable ({error})"
         except ApiaryError as error:
             if time.monotonic() > deadline:
                 return f"did not answer ({error})"

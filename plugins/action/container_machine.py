@@ -11,11 +11,11 @@ from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils import containers
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
-from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import endpoint, prepared
+from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import endpoint, prepared, renew
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory
-from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_certificate
+from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_certificate, is_good
 from ansible_collections.apiary.swarm.plugins.modules.container_machine import ARGUMENT_SPEC
 
 
@@ -32,7 +32,7 @@ class ActionModule(ApiaryAction):
             if params["state"] == "started":
                 result = self._started(api, node, params, reached)
             elif params["state"] == "forwarded":
-                result = self._forwarded(api, node, reached)
+                result = self._forwarded(api, node, params, reached)
             elif params["state"] == "revoked":
                 result = self._revoked(api, node, reached, params["timeout_seconds"])
             else:
@@ -49,21 +49,23 @@ class ActionModule(ApiaryAction):
             )
         if self._task.check_mode and not (node.tls_directory / "cert.pem").exists():
             return self._result(node, ["make the node", "start the node"])
-        if not self._task.check_mode:
-            with prepared(directory, params["cluster"]):
+        certificate, key = node.tls_directory / "cert.pem", node.tls_directory / "key.pem"
+        addresses = [node.entrypoint, node.address]
+        if self._task.check_mode:
+            renewed = renew(directory, params["cluster"], check_mode=True)
+            certified = is_good(directory / "pki", certificate, key, addresses)
+        else:
+            with prepared(directory, params["cluster"]) as renewed:
                 containers.ensure_network(api, node.network, params["network"])
-            ensure_certificate(
-                directory / "pki",
-                private_directory(node.tls_directory) / "cert.pem",
-                node.tls_directory / "key.pem",
-                node.name,
-                [node.entrypoint, node.address],
-            )
+                private_directory(node.tls_directory)
+                ensure_certificate(directory / "pki", certificate, key, node.name, addresses)
+                certified = True
         found = containers.find(api, node.cluster, node.name)
-        actions = containers.planned(node, found)
+        planned = containers.planned(node, found, certified=certified)
+        actions = [*renewed, *planned]
         if self._task.check_mode and actions:
             return self._result(node, actions)
-        if actions:
+        if planned:
             containers.bring_up(api, node, found)
             containers.forward(api, node, containers.find(api, node.cluster, node.name))
         info = containers.wait_until_answering(api, node, reached, params["timeout_seconds"])
@@ -72,14 +74,17 @@ class ActionModule(ApiaryAction):
             Display().warning(consequence)
         return {**self._result(node, actions), "kernel_lacks": lacks}
 
-    def _forwarded(self, api: Any, node: containers.Node, reached: dict[str, Any]) -> dict[str, Any]:
+    def _forwarded(
+        self, api: Any, node: containers.Node, params: dict[str, Any], reached: dict[str, Any]
+    ) -> dict[str, Any]:
+        renewed = renew(Path(params["cluster_directory"]), params["cluster"], check_mode=self._task.check_mode)
         found = containers.find(api, node.cluster, node.name)
         if not containers.runs(node, found):
-            return self._result(node, [])  # what needs the node says so
+            return self._result(node, renewed)  # what needs the node says so
         missing = containers.missing_ports(node, found)
         if missing and not self._task.check_mode:
             containers.forward(api, node, found)
-        result = self._result(node, [f"forward {port}" for port in missing])
+        result = self._result(node, [*renewed, *(f"forward {port}" for port in missing)])
         try:
             with connect(reached) as inner:
                 return {**result, "kernel_lacks": containers.kernel_lacks(inner.info())}

@@ -13,7 +13,8 @@ from ansible.utils.display import Display
 from ansible_collections.apiary.swarm.plugins.module_utils import qemu, qemu_snapshot
 from ansible_collections.apiary.swarm.plugins.module_utils.accelerator import choose_accelerator
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
-from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import prepared
+from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import prepared, renew
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import lock, private_directory
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_ssh_key
@@ -39,22 +40,23 @@ class ActionModule(ApiaryAction):
                 f"there is no machine {machine.name} of the cluster {params['cluster']} to start: playbooks/site.yml "
                 "makes it"
             )
-        if running:
-            actions = qemu.set_forwards(machine, check_mode=check_mode)
-        elif params["state"] == "forwarded":
-            actions = []
+        if params["state"] == "started" and not check_mode:
+            with prepared(machine.cluster_directory, params["cluster"]) as actions:
+                ensure_ssh_key(private_directory(machine.cluster_directory / "ssh") / "id_ed25519", "apiary")
         else:
-            actions = _planned_start(machine, params)
+            actions = renew(machine.cluster_directory, params["cluster"], check_mode=check_mode)
+        if running:
+            actions += qemu.set_forwards(machine, check_mode=check_mode)
+        elif params["state"] == "started":
+            actions += _planned_start(machine, params)
         result = self._result(machine, actions)
         if params["state"] == "started" and not check_mode:
-            with prepared(machine.cluster_directory, params["cluster"]):
-                ensure_ssh_key(private_directory(machine.cluster_directory / "ssh") / "id_ed25519", "apiary")
             if not running:
                 with lock(private_directory(machine.directory) / "lock"):
                     result["accelerator"] = _start(machine, params)
             try:
                 qemu.wait_for_api(machine, params["boot_timeout_seconds"])
-            except qemu.ForeignCertificate:
+            except CertificateRefused:
                 # The cluster's authority was lost and made anew while the machine ran on with the old one.
                 actions.append("start the machine again, with a certificate of the cluster's authority")
                 qemu.stop(machine.directory, graceful=True)

@@ -12,7 +12,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.action.stack_probe import start_anew
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import Node, connect, on_all
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, Node, connect, on_all
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry, look_up
 from ansible_collections.apiary.swarm.plugins.module_utils.registry_service import SERVICE, without_proxy
@@ -62,6 +62,8 @@ def _silent(nodes: Sequence[Node], registry: Registry, timeout_seconds: float) -
             try:
                 with connect(node["docker"], timeout_seconds=_ENGINE_SECONDS) as api:
                     _digest, said = look_up(api, registry, f"{registry.address}/{_NOBODYS}")
+            except CertificateRefused:
+                raise
             except ApiaryError as error:
                 said = str(error)
             if not said or time.monotonic() >= deadline:

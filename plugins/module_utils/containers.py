@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 import docker.errors
 
 from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import API_PORT
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.pki import first_certificate
 
 CLUSTER_LABEL = "apiary.cluster"
 NODE_LABEL = "apiary.node"
@@ -105,8 +106,11 @@ class Node:
 
     @property
     def identity(self) -> str:
-        """Hash of what is fixed when a container is made: addresses and certificate."""
-        certificates = [self.authority.read_text(), (self.tls_directory / "cert.pem").read_text()]
+        """Hash of what is fixed when a container is made: addresses and certificate.
+
+        An authority that gets another certificate for the same key is still the one that it was made for.
+        """
+        certificates = [first_certificate(self.authority).read_text(), (self.tls_directory / "cert.pem").read_text()]
         return hashlib.sha256("\0".join([self.address, self.entrypoint, *certificates]).encode()).hexdigest()[:16]
 
 
@@ -205,12 +209,15 @@ def ensure_network(api: Any, cluster: str, subnet: str) -> bool:
     return True
 
 
-def planned(node: Node, containers: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what there is to do, as the engine lists the cluster's *containers*; empty when all is as wanted."""
+def planned(node: Node, containers: Iterable[Mapping[str, Any]], *, certified: bool = True) -> list[str]:
+    """Return what there is to do, as the engine lists the cluster's *containers*; empty when all is as wanted.
+
+    Where it is not *certified*, its certificate will be another one.
+    """
     own = _container_of(node, containers)
     if own is None:
         return ["make the node", "start the node"]
-    if own["Labels"].get(IDENTITY_LABEL) != node.identity:
+    if not certified or own["Labels"].get(IDENTITY_LABEL) != node.identity:
         return ["make the node anew, with its data, for its addresses and certificate", "start the node"]
     actions = [] if own["State"] == "running" else ["start the node"]
     return [*actions, *(f"forward {port}" for port in missing_ports(node, containers))]
@@ -506,6 +513,8 @@ def wait_until_answering(api: Any, node: Node, endpoint: Mapping[str, Any], time
             with connect(endpoint, timeout_seconds=10) as inner:
                 info: dict[str, Any] = inner.info()
                 return info
+        except CertificateRefused as error:
+            raise ApiaryError(f"{node.container} runs, but {error}") from error
         except ApiaryError as error:
             state = api.inspect_container(node.container)["State"]
             if state["Status"] == "running" and time.monotonic() < deadline:

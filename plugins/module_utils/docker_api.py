@@ -5,18 +5,25 @@
 from __future__ import annotations
 
 import copy
+import re
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.pki import is_strict_authority
 
 try:
     import docker
     import docker.errors
+    import requests.adapters
     import requests.exceptions
 
     HAS_DOCKER = True
@@ -32,6 +39,19 @@ if HAS_DOCKER:
         """
 
         trust_env = property(lambda self: False, lambda self, value: None)
+
+    class _Unstrict(requests.adapters.HTTPAdapter):
+        """Checks certificates as all Pythons before 3.13 did: whose they are, for which address, and until when."""
+
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options, ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+    class _UnstrictTLS(docker.tls.TLSConfig):
+        """For an authority that strict checks refuse: docker-machine's, and one of ours that was not renewed yet."""
+
+        def configure_client(self, client: Any) -> None:
+            super().configure_client(client)
+            client.mount("https://", _Unstrict())
 
 
 #: argument spec of the option ``docker``: a ``machine_docker`` dict (see design: the endpoint contract)
@@ -59,6 +79,16 @@ Node = Mapping[str, Any]
 
 NOT_REACHED = "Is the machine running? playbooks/machines.yml starts it again."
 
+#: what TLS libraries say of a certificate, their own words last: of the engine's, or in an alert of this computer's
+_REFUSED = re.compile(
+    r"(?:CERTIFICATE_VERIFY_FAILED\] |\[SSL: \w*ALERT_\w*(?:CERTIFICATE|UNKNOWN_CA)\w*\] )([^\n]*?)(?: \(_ssl\.|$)"
+)
+
+
+class CertificateRefused(ApiaryError):
+    """One end of a connection does not accept the other's certificate: to ask again would not help."""
+
+
 #: how often an update is tried again when somebody else wrote what it changes in between, and what the swarm says then
 UPDATE_TRIES = 5
 OUTDATED = "out of sequence"
@@ -77,7 +107,7 @@ def tls_config(endpoint: Mapping[str, Any]) -> Any:
         return False
     cert = (endpoint["client_cert"], endpoint["client_key"]) if endpoint.get("client_cert") else None
     try:
-        return docker.tls.TLSConfig(
+        return (docker.tls.TLSConfig if _can_be_strict(endpoint.get("ca_path")) else _UnstrictTLS)(
             client_cert=cert, ca_cert=endpoint.get("ca_path"), verify=bool(endpoint.get("validate_certs"))
         )
     except docker.errors.TLSParameterError as error:
@@ -86,6 +116,13 @@ def tls_config(endpoint: Mapping[str, Any]) -> Any:
             f"({endpoint.get('ca_path')}, {endpoint.get('client_cert')}, {endpoint.get('client_key')}): {error}. "
             "Run playbooks/machines.yml, which makes them again."
         ) from error
+
+
+def _can_be_strict(authority: str | None) -> bool:
+    try:
+        return not authority or is_strict_authority(x509.load_pem_x509_certificate(Path(authority).read_bytes()))
+    except (OSError, ValueError):  # whoever needs it will say so
+        return True
 
 
 @contextmanager
@@ -109,12 +146,23 @@ def connect(endpoint: Mapping[str, Any], timeout_seconds: int = 60) -> Iterator[
             raise ApiaryError(f"the engine at {host} refused a request: {answer}") from error
         raise ApiaryError(f"the connection to the engine at {host} failed: {answer}. {NOT_REACHED}") from error
     except docker.errors.DockerException as error:
+        _raise_if_refused(host, error)
         raise ApiaryError(f"cannot reach the engine at {host}: {error}. {NOT_REACHED}") from error
     except (requests.exceptions.RequestException, OSError) as error:
+        _raise_if_refused(host, error)
         raise ApiaryError(f"the connection to the engine at {host} failed: {error}. {NOT_REACHED}") from error
     finally:
         if client is not None:
             client.close()
+
+
+def _raise_if_refused(host: str, error: Exception) -> None:
+    if said := _REFUSED.search(str(error)):
+        raise CertificateRefused(
+            f"the engine at {host} and this computer do not accept each other's certificates: {said[1]}. Waiting would "
+            "not help. playbooks/machines.yml renews certificates; where it does not help, see whether something else "
+            "answers at that address, and whether this computer's clock is right"
+        ) from error
 
 
 def answered(error: Exception) -> int | None:

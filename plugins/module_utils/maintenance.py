@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils import placement
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import is_ready
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.placement import name_of
 from ansible_collections.apiary.swarm.plugins.module_utils.rebalance import Rebalance
@@ -219,6 +219,8 @@ class Care:
         while True:
             try:
                 return self.connections.enter_context(swarm_of(self.managers, self.settings))
+            except CertificateRefused:
+                raise
             except ApiaryError:
                 if self.settings.check_mode or clock.now() >= deadline:
                     raise
@@ -445,6 +447,8 @@ class Survey:
     absent: list[str]
     strangers: list[str]
     why: str = ""
+    #: whether none answers because certificates are refused, which no start of a machine mends
+    refused: bool = False
 
 
 def survey(hosts: Mapping[str, str], managers: Sequence[Mapping[str, Any]], settings: Settings) -> Survey:
@@ -456,7 +460,7 @@ def survey(hosts: Mapping[str, str], managers: Sequence[Mapping[str, Any]], sett
             nodes = swarm.engine.ask("list the nodes", swarm.engine.api.nodes)
             asked = swarm.engine.name
     except ApiaryError as error:
-        return Survey("", fallback, [], list(hosts), [], str(error))
+        return Survey("", fallback, [], list(hosts), [], str(error), isinstance(error, CertificateRefused))
     by_node = {node["ID"]: host for node in nodes if (host := host_of(node, hosts))}
     ordered = [by_node[node_id] for node_id in placement.caring_order(nodes) if node_id in by_node]
     return Survey(

@@ -20,7 +20,7 @@ from cryptography import x509
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_context import exported
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import lock, private_directory, write_private
-from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_certificate, revoke, revoked
+from ansible_collections.apiary.swarm.plugins.module_utils.pki import ensure_certificate, is_good, revoke, revoked
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -71,8 +71,8 @@ class Person:
 
     def holds(self) -> bool:
         """Say whether the key and the certificate are there, and are good for a while."""
-        certificate, key = self.own / "cert.pem", self.own / "key.pem"
-        if not certificate.exists() or not key.exists():
+        certificate = self.own / "cert.pem"
+        if not is_good(self._pki, certificate, self.own / "key.pem", []):
             return False
         return x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number not in revoked(self._pki)
 

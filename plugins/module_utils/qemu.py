@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import API_PORT, endpoint
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory, write_private
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import (
@@ -47,10 +47,6 @@ _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 def find_tool(name: str) -> str | None:
     """Return the path of a program; Debian's /usr/sbin is not on an ordinary user's PATH."""
     return shutil.which(name, path=_SYSTEM_PATH)
-
-
-class ForeignCertificate(ApiaryError):
-    """A machine and this controller do not trust the same authority."""
 
 
 @dataclass(frozen=True)
@@ -350,7 +346,7 @@ def pending_changes(machine: Machine) -> dict[str, tuple[Any, Any]]:
 
 
 def wait_for_api(machine: Machine, timeout_seconds: float, interval_seconds: float = 0.3) -> None:
-    """Wait until the engine answers this controller; ForeignCertificate where the two do not trust each other."""
+    """Wait until the engine answers this controller; CertificateRefused where the two do not trust each other."""
     reached = endpoint(machine.cluster_directory, machine.entrypoint)
     last_error = "nothing"
 
@@ -366,10 +362,10 @@ def wait_for_api(machine: Machine, timeout_seconds: float, interval_seconds: flo
         try:
             with connect(reached, timeout_seconds=10):
                 pass
+        except CertificateRefused as error:
+            raise CertificateRefused(f"{machine.name} runs, but {error}") from error
         except ApiaryError as error:
             last_error = str(error)
-            if "CERTIFICATE_VERIFY_FAILED" in last_error or "UNKNOWN_CA" in last_error.upper().replace(" ", "_"):
-                raise ForeignCertificate(last_error) from error
             return False
         return True
 

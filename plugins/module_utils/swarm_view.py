@@ -14,7 +14,11 @@ from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils import placement
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import is_ready
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import change_node, change_service
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import (
+    CertificateRefused,
+    change_node,
+    change_service,
+)
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.placement import Lack, lack, name_of
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import scrub
@@ -160,6 +164,7 @@ class Swarm:
 def swarm_of(managers: Iterable[Mapping[str, Any]], settings: Settings, avoid: str = "") -> Iterator[Swarm]:
     """Yield the swarm, through the first of *managers* that answers for one; the one called *avoid* is not asked."""
     reasons = []
+    refused = False
     with ExitStack() as stack:
         for manager in managers:
             if manager["name"] == avoid or not (manager.get("docker") or {}).get("docker_host"):
@@ -169,10 +174,13 @@ def swarm_of(managers: Iterable[Mapping[str, Any]], settings: Settings, avoid: s
                 engine.swarm()
             except ApiaryError as error:
                 reasons.append(f"{manager['name']}: {scrub(str(error))}")
+                refused = refused or isinstance(error, CertificateRefused)
                 continue
             yield Swarm(engine, settings)
             return
     told = "; ".join(reasons) or "the inventory names no other manager that could be asked"
+    if refused:
+        raise CertificateRefused(f"no manager answers for the swarm: {told}")
     raise ApiaryError(
         f"no manager answers for the swarm: {told}. Start the managers (playbooks/start.yml); without a majority of "
         "them a swarm cannot be changed"

@@ -83,6 +83,11 @@ why:
   returned: always
   type: str
   sample: ""
+refused:
+  description: Whether none answered because certificates are refused, which no start of a machine mends.
+  returned: always
+  type: bool
+  sample: false
 """
 
 ARGUMENT_SPEC: dict[str, Any] = {
