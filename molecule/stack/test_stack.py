@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,60 @@ def test_own_stack_gets_its_secrets_and_configs(scenario: Any, page: Path) -> No
     assert read == (0, "swordfish")
     assert [len(names) for names in versions(scenario)] == [1, 1]
     assert "swordfish" not in run.output
+
+
+#: answers every question, on the node whose address containers are given as that of their name server
+RESOLVER = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("10.0.3.101", 53))
+while True:
+    asked, client = server.recvfrom(512)
+    question = asked[12 : asked.index(b"\\0", 12) + 5]
+    answer = b"\\xc0\\x0c\\0\\x01\\0\\x01\\0\\0\\0\\x3c\\0\\x04" + bytes([192, 0, 2, 53])
+    server.sendto(asked[:2] + b"\\x81\\x80\\0\\x01\\0\\x01\\0\\0\\0\\0" + question + answer, client)
+"""
+
+
+@pytest.fixture
+def resolver(scenario: Any) -> Iterator[None]:
+    """A name server at an address that the nodes use themselves."""
+    engine = scenario.engine("node1")
+    image = next(service for service in engine.services.list() if service.name == "own_page").attrs["Spec"]
+    container = engine.containers.run(
+        image["TaskTemplate"]["ContainerSpec"]["Image"],
+        entrypoint=["python3", "-c", RESOLVER],
+        network_mode="host",
+        user="0",
+        detach=True,
+    )
+    try:
+        yield
+    finally:
+        container.remove(force=True)
+
+
+def test_name_outside_is_found_from_every_network(scenario: Any, resolver: None, eventually: Any) -> None:
+    api = scenario.engine("node1").api
+    assert len([found for found in api.networks(filters={"scope": "swarm"}) if found["Name"] != "ingress"]) >= 4
+    question = "import socket; print(socket.gethostbyname('outside.example'))"
+    for service in ("own_page", "own_bystander"):
+        ((container, node),) = scenario.running_tasks("node1", service).items()
+        asked = scenario.engine(node).api, container, ["python3", "-c", question]
+        # the name server may still be starting
+        assert eventually(lambda asked=asked: execute(*asked)[1] == "192.0.2.53", 30), execute(*asked)
+
+
+def test_no_network_meets_what_the_nodes_use(scenario: Any) -> None:
+    pools = scenario.engine("node1").api.inspect_swarm()["DefaultAddrPool"]
+    assert pools == ["10.128.0.0/9"]
+    subnets = [
+        IPv4Network(config["Subnet"])
+        for network in scenario.engine("node1").api.networks(filters={"scope": "swarm"})
+        for config in network["IPAM"]["Config"]
+    ]
+    assert len(subnets) >= 5
+    assert all(subnet.subnet_of(IPv4Network("10.128.0.0/9")) for subnet in subnets)
 
 
 def test_changed_config_updates_those_who_use_it_and_the_old_one_goes(scenario: Any, page: Path) -> None:

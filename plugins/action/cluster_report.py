@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils.address_pools import prospects, troubles
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.maintenance import settings
 from ansible_collections.apiary.swarm.plugins.module_utils.report import cluster_report
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import Manager
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_view import swarm_of
 from ansible_collections.apiary.swarm.plugins.modules.cluster_report import ARGUMENT_SPEC
 
@@ -25,14 +27,16 @@ class ActionModule(ApiaryAction):
                 api = swarm.engine.api
                 nodes, services = api.nodes(), api.services()
                 tasks = api.tasks(filters={"desired-state": "running"})
+                networks, pools = api.networks(filters={"scope": "swarm"}), Manager.of(swarm.engine).pools
                 asked = swarm.engine.name
         except ApiaryError:
             if not self._task.check_mode:
                 raise
             return {"changed": False, "msg": "there is no cluster to report on yet"}
         endpoint = next(manager["docker"] for manager in params["managers"] if manager["name"] == asked)
+        notes = [*troubles(networks, params["networks"]), *prospects(pools, params["networks"])]
         text = cluster_report(
-            params["name"], params["entrypoints"], endpoint, nodes, services, tasks, params["addresses"]
+            params["name"], params["entrypoints"], endpoint, nodes, services, tasks, params["addresses"], notes
         )
         if params["docker_note"]:
             text += f"\n  # {params['docker_note']}"

@@ -71,6 +71,7 @@ class _Found:
         self.host, self.engine = host, engine
         self.swarm = clean_swarm(api.inspect_swarm())
         self.nodes, self.services, self.tasks = api.nodes(), api.services(), api.tasks()
+        self.networks = api.networks(filters={"scope": "swarm"})
 
 
 def _engine(host: Host, seconds: int) -> tuple[Engine, Machine, Certificate | None]:
@@ -114,7 +115,10 @@ def _sight(
         own = {service["ID"] for service in services.values()}
         tasks = [task for task in found.tasks if task["ServiceID"] in own]
         now = parse_time(found.engine.info["SystemTime"])
-        swarm = Swarm(found.swarm["ID"], now, found.nodes, services, tasks)
+        pools = found.swarm.get("DefaultAddrPool") or ()
+        swarm = Swarm(
+            found.swarm["ID"], now, found.nodes, services, tasks, networks=found.networks, address_pools=pools
+        )
     seen = Seen(hosts, engines, swarm, compose.parse(params["compose"]) if params["compose"] else {})
     return Sight(
         params["name"],

@@ -94,6 +94,7 @@ def hosts_of(params: Mapping[str, Any]) -> list[Host]:
             params["entrypoints"].get(name) or "",
             params["labels"].get(name) or {},
             params["availability"].get(name) or "keep",
+            params["networks"].get(name) or {},
         )
         for role in ("manager", "worker")
         for name in params[f"{role}s"]
@@ -168,6 +169,8 @@ def _swarm(api: Any, engine: Engine, stack_name: str) -> Swarm:
         services=stack.services_of(api.services(filters=labels), stack_name),
         tasks=api.tasks(filters=labels),
         record=stack.newest_record(records),
+        networks=api.networks(filters={"scope": "swarm"}),
+        address_pools=engine.membership["Cluster"].get("DefaultAddrPool") or (),
     )
 
 

@@ -32,6 +32,8 @@ say release; cat /etc/os-release
 say machine_id; cat /etc/machine-id 2>/dev/null
 say addresses; ip -o -4 address show 2>/dev/null
 say route; ip -o -4 route get 192.0.2.1 2>/dev/null
+say routes; ip -o -4 route show table all type unicast 2>/dev/null || ip -4 route show 2>/dev/null
+say resolvers; cat /etc/resolv.conf /run/systemd/resolve/resolv.conf 2>/dev/null
 say init; if [ -d /run/systemd/system ]; then echo systemd; else echo sysv; fi
 say socket; if [ -S "$socket" ]; then
   stat -L -c %g "$socket"
@@ -112,6 +114,7 @@ def parse(text: str, now: float) -> dict[str, Any]:
             for name, address, prefix in rows
         ],
         "route_source": source[1] if source else "",
+        "networks": _networks(said, [address + (prefix or "/32") for _name, address, prefix in rows]),
         "init": said.get("init", "").strip(),
         "socket": bool(socket),
         "socket_group": int(socket[0]) if socket and socket[0].isdigit() else 0,
@@ -123,6 +126,22 @@ def parse(text: str, now: float) -> dict[str, Any]:
         "data_dir": said.get("data", "").strip() == "yes",
         "clock_offset": int(said["clock"]) - now if said.get("clock", "").strip().isdigit() else 0.0,
     }
+
+
+def _networks(said: Mapping[str, str], addresses: Sequence[str]) -> dict[str, str]:
+    """Return the addresses and networks that a host uses, and what each is (``machine_networks``)."""
+    found = [(str(ipaddress.IPv4Interface(address).network), "network") for address in addresses]
+    routes = re.findall(r"^([0-9.]+(?:/\d+)?) .*?\bdev (\S+)", said.get("routes", ""), re.MULTILINE)
+    found += [(network, f"route through {device}") for network, device in routes]
+    resolvers = re.findall(r"^nameserver\s+([0-9.]+)\s*$", said.get("resolvers", ""), re.MULTILINE)
+    found += [(address, "name server") for address in resolvers]
+    networks: dict[str, str] = {}
+    for text, what in found:
+        network = ipaddress.IPv4Interface(text).network
+        # Neither what leads everywhere, which some VPNs write as two halves, nor what never leaves the host
+        if network.prefixlen > 1 and not network.is_loopback:
+            networks.setdefault(text.removesuffix("/32"), what)
+    return networks
 
 
 def has_engine(seen: Seen) -> bool:

@@ -16,7 +16,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from ansible_collections.apiary.swarm.plugins.module_utils import compose
+from ansible_collections.apiary.swarm.plugins.module_utils import address_pools, compose
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import (
     Context,
     State,
@@ -55,6 +55,8 @@ class Host:
     entrypoint: str = ""
     labels: Object = field(default_factory=dict)
     availability: str = "keep"
+    #: what it uses itself: addresses or networks, and what each is
+    networks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ class Swarm:
     services: Mapping[str, Object] = field(default_factory=dict)
     tasks: Sequence[Object] = ()
     record: Record | None = None
+    #: those that it has on all nodes
+    networks: Sequence[Object] = ()
+    #: from which they get their addresses
+    address_pools: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -359,6 +365,18 @@ def _workers(seen: Seen, swarm: Swarm) -> Iterator[str]:
             yield f"{host.name}: its engine says {engine.membership.get('LocalNodeState')}, not active"
         elif engine.listed_nodes is not None:
             yield f"{host.name} lists {engine.listed_nodes} nodes to whoever asks it"
+
+
+@_swarm_promise("networks", "No network of the swarm meets an address, a route or a name server of a host.")
+def _networks(seen: Seen, swarm: Swarm) -> Iterator[str]:
+    used = {host.name: host.networks for host in seen.hosts}
+    yield from address_pools.troubles(swarm.networks, used)
+    yield from map(Remark, address_pools.prospects(swarm.address_pools, used))
+    for host in seen.hosts:
+        if not host.networks:
+            silent = bool(seen.engines[host.name].error)
+            text = f"{host.name}: cannot be told, as what addresses it uses itself is not known"
+            yield text if silent else Remark(text)
 
 
 def _manager(node: Object) -> Object:

@@ -86,10 +86,12 @@ def cluster_report(
     services: Sequence[Mapping[str, Any]],
     tasks: Iterable[Mapping[str, Any]],
     addresses: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the report on the cluster *name*; nodes, services and tasks are as the Engine's API lists them.
 
     *entrypoints* has all hosts of the inventory, *addresses* those that they have in the swarm, where they are known.
+    *notes* is what else there is to know.
     """
     lines = [f"Cluster {name}", ""]
     hosts = {host: (addresses or {}).get(host, "") for host in entrypoints}
@@ -115,6 +117,7 @@ def cluster_report(
                 for service in ordered
             ),
         ])]  # fmt: skip
-    if unknown := [stranger(node) for node, _entrypoint in places if not host_of(node, hosts)]:
-        lines += ["", *unknown]
+    unknown = [stranger(node) for node, _entrypoint in places if not host_of(node, hosts)]
+    if unknown or notes:
+        lines += ["", *unknown, *notes]
     return "\n".join([*lines, "", "To point a Docker client at it:", *(f"  {line}" for line in client_lines(endpoint))])

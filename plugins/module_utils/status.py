@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils import address_pools
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import (
     Context,
     State,
@@ -201,6 +202,10 @@ def warnings(sight: Sight) -> list[str]:
             found.append(
                 f"{hostname(node)} was drained to be stopped or restarted: playbooks/start.yml gives it its work back"
             )
+    if sight.seen.swarm:
+        used = {host.name: host.networks for host in sight.seen.hosts}
+        found += address_pools.troubles(sight.seen.swarm.networks, used)
+        found += address_pools.prospects(sight.seen.swarm.address_pools, used)
     return found
 
 

@@ -11,6 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils.address_pools import (
+    AUTO,
+    ENGINES_PREFIX,
+    problems_of,
+)
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 
 #: on a swarm that Apiary has created: the cluster's name
@@ -23,7 +28,10 @@ REMEMBERED_LABEL = "apiary.maintenance.availability"
 
 @dataclass(frozen=True)
 class Wanted:
-    """The outcome: which node, in whose swarm, as what. ``managers`` are the ``{name, docker}`` of the inventory."""
+    """The outcome: which node, in whose swarm, as what.
+
+    ``managers`` are the ``{name, docker}`` of the inventory, ``networks`` the ``machine_networks`` of all hosts.
+    """
 
     name: str
     docker: Mapping[str, Any]
@@ -34,6 +42,9 @@ class Wanted:
     managers: Sequence[Mapping[str, Any]] = ()
     create: bool = False
     cluster: str = ""
+    address_pools: Any = AUTO
+    address_pool_prefix: Any = ENGINES_PREFIX
+    networks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     purge_labels: bool = False
     availability: str = "keep"
@@ -251,7 +262,8 @@ def contradiction(wanted: Wanted) -> str:
             f"{wanted.name} has the engine of a manager ({wanted.host}). A node is one or the other: take it out of "
             "one of the groups managers and workers, or give it an address of its own."
         )
-    return ""
+    # What they meet matters only to a swarm that is created.
+    return "; ".join(problems_of(wanted.address_pools, wanted.address_pool_prefix, {}))
 
 
 def advice(wanted: Wanted) -> list[str]:

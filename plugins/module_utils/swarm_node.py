@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ansible_collections.apiary.swarm.plugins.module_utils.address_pools import choose, unheeded
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import (
     NOT_REACHED,
     OUTDATED,
@@ -121,10 +122,18 @@ class Engine:
 
 @dataclass
 class Manager:
-    """A manager that leads or knows its leader: the engine to ask about the swarm, and the swarm's ID."""
+    """A manager that leads or knows its leader: the engine to ask about the swarm, its ID, and its address pools."""
 
     engine: Engine
     cluster_id: str
+    pools: Sequence[str] = ()
+    subnet_size: int = 0
+
+    @classmethod
+    def of(cls, engine: Engine) -> Manager:
+        """Ask *engine*, which refuses unless it is one."""
+        cluster = engine.swarm()
+        return cls(engine, cluster["ID"], cluster.get("DefaultAddrPool") or (), cluster.get("SubnetSize") or 0)
 
 
 class Clock:
@@ -154,6 +163,9 @@ class SwarmNode:
         self.clock = clock
         self.actions: list[str] = []
         self.warnings: list[str] = []
+        #: of a swarm that is created: what its networks get their addresses from, where it is not the engine's own
+        self.pools: list[str] = []
+        self.subnet_size = 0
         self.connections = ExitStack()
 
     def ensure(self) -> dict[str, Any]:
@@ -238,7 +250,7 @@ class SwarmNode:
     def _asked(engine: Engine, seen: list[Seen]) -> Manager | None:
         """Return *engine* as a manager, or note in *seen* what it is."""
         try:
-            return Manager(engine, engine.swarm()["ID"])
+            return Manager.of(engine)
         except Refused as refusal:
             state = engine.membership()
             leaderless = state.state == "active" and state.control
@@ -259,7 +271,7 @@ class SwarmNode:
             return manager
         if self.check_mode and all(peer.state in ("inactive", "unreachable") for peer in seen):
             if wanted.create and may_create(seen):
-                self.actions.append("create the swarm")
+                self.actions.append(self._creation())
             return None
         if not wanted.create:
             leaderless = [peer.name for peer in seen if peer.state == "active" and peer.control]
@@ -278,17 +290,26 @@ class SwarmNode:
                 f"result: {told(seen)}. Bring those managers back, or take them out of the inventory or of their swarm "
                 "(docker swarm leave --force on them), and run again."
             )
-        self.actions.append("create the swarm")
+        self.actions.append(self._creation())
         own.ask(
             "create the swarm",
             own.api.init_swarm,
             advertise_addr=wanted.advertise_address,
             listen_addr=with_port(wanted.listen_address or wanted.advertise_address),
             data_path_addr=wanted.data_path_address,
+            default_addr_pool=self.pools or None,
+            subnet_size=self.subnet_size if self.pools else None,
             # what is not in it has the engine's default
             swarm_spec={"Labels": {CLUSTER_LABEL: wanted.cluster}} if wanted.cluster else None,
         )
-        return Manager(own, own.swarm()["ID"])
+        return Manager.of(own)
+
+    def _creation(self) -> str:
+        """Choose the address pools of a swarm that is to be created, and return that action in words."""
+        wanted = self.wanted
+        self.pools, self.subnet_size = choose(wanted.address_pools, wanted.address_pool_prefix, wanted.networks)
+        where = f" with networks of /{self.subnet_size} from {', '.join(self.pools)}" if self.pools else ""
+        return f"create the swarm{where}"
 
     def _join(self, own: Engine, manager: Manager) -> None:
         wanted = self.wanted
@@ -316,9 +337,9 @@ class SwarmNode:
     def _proven(self, own: Engine, here: Membership) -> Manager:
         """Prove that this node, a member, is in the swarm of the inventory. Return a manager to work through."""
         if here.control:
-            cluster_id = self._waited(
+            itself = self._waited(
                 "until its swarm has a leader",
-                lambda: self._cluster_id(own),
+                lambda: self._leading(own),
                 lambda: (
                     f"Its engine says: {own.membership().error or 'nothing'}. Without a majority of its managers a "
                     "swarm cannot change: start the other managers; if they are lost for good, see docker swarm "
@@ -326,19 +347,19 @@ class SwarmNode:
                 ),
             )
             manager, seen = self._found(wait=False)
-            if manager and manager.cluster_id != cluster_id:
+            if manager and manager.cluster_id != itself.cluster_id:
                 raise ApiaryError(
-                    f"{self.name} manages the swarm {cluster_id}, but {manager.engine.name} manages another one, "
-                    f"{manager.cluster_id}. No node leaves a swarm silently: take the node that is wrong out of its "
-                    f"swarm (docker -H {self.host} swarm leave --force, or docker -H {manager.engine.host} swarm "
+                    f"{self.name} manages the swarm {itself.cluster_id}, but {manager.engine.name} manages another "
+                    f"one, {manager.cluster_id}. No node leaves a swarm silently: take the node that is wrong out of "
+                    f"its swarm (docker -H {self.host} swarm leave --force, or docker -H {manager.engine.host} swarm "
                     "leave --force; what runs there is lost) and run again."
                 )
             if self.wanted.role == "worker" and not manager:
                 raise ApiaryError(
                     f"{self.name} cannot be demoted to a worker: no manager of the inventory would be left in its "
-                    f"swarm {cluster_id} ({told(seen)}). Let another manager join first."
+                    f"swarm {itself.cluster_id} ({told(seen)}). Let another manager join first."
                 )
-            return manager if manager and self.wanted.role == "worker" else Manager(own, cluster_id)
+            return manager if manager and self.wanted.role == "worker" else itself
         manager, seen = self._found()
         if not manager:
             raise ApiaryError(
@@ -350,10 +371,10 @@ class SwarmNode:
         return manager
 
     @staticmethod
-    def _cluster_id(engine: Engine) -> str | None:
-        """The ID of the swarm that *engine* manages, None while it has no leader."""
+    def _leading(engine: Engine) -> Manager | None:
+        """The manager that *engine* is, None while its swarm has no leader."""
         try:
-            return str(engine.swarm()["ID"])
+            return Manager.of(engine)
         except Refused:
             return None
 
@@ -388,7 +409,10 @@ class SwarmNode:
                 f"{self.name} is known to its swarm as {here.addr}, not as {wanted.advertise_address}: an address is "
                 f"given when a node joins. To change it: docker -H {self.host} swarm leave, then run this again."
             )
-        after = self._picture(manager, {**node, "Spec": spec})
+        if wanted.create and not joined:
+            given = wanted.address_pools, wanted.address_pool_prefix
+            self.warnings += unheeded(*given, manager.pools, manager.subnet_size)
+        after = self._picture(manager, {**node, "Spec": spec}) | self._choice()
         return {
             "changed": bool(self.actions),
             "actions": self.actions,
@@ -539,6 +563,10 @@ class SwarmNode:
             pause = min(pause * 1.5, 2.0)
         return answer
 
+    def _choice(self) -> dict[str, Any]:
+        """What the swarm is given when it is created, where that is not the engine's own."""
+        return {"address_pools": self.pools, "address_pool_prefix": self.subnet_size} if self.pools else {}
+
     def _picture(self, manager: Manager, node: Mapping[str, Any]) -> dict[str, Any]:
         spec = node["Spec"]
         return {
@@ -552,7 +580,7 @@ class SwarmNode:
         """The result of a check run for a node that is not a member yet."""
         wanted = self.wanted
         if not self.actions:
-            self.actions.append("create the swarm" if wanted.create and not wanted.peers() else self._either())
+            self.actions.append(self._creation() if wanted.create and not wanted.peers() else self._either())
         availability = "active" if wanted.availability == "keep" else wanted.availability
         labels = merged_labels({}, wanted.labels, purge=True)
         if availability != "active":
@@ -570,8 +598,16 @@ class SwarmNode:
             "labels": labels,
             "addr": wanted.advertise_address,
             "before": {"membership": "none"},
-            "after": {"membership": "the swarm", "role": wanted.role, "availability": availability, "labels": labels},
+            "after": {
+                "membership": "the swarm",
+                "role": wanted.role,
+                "availability": availability,
+                "labels": labels,
+                **self._choice(),
+            },
         }
 
     def _either(self) -> str:
-        return "create the swarm, or join it where one exists" if self.wanted.create else f"join as {self.wanted.role}"
+        if self.wanted.create:
+            return f"{self._creation()}, or join it where one exists"
+        return f"join as {self.wanted.role}"

@@ -17,7 +17,7 @@ short_description: Say what a cluster looks like and how to reach it
 version_added: 0.1.0
 description:
   - Reads nodes, services and tasks from the first manager that answers, and returns them as a text for people. Nodes
-    that the inventory does not name are pointed out. Changes nothing.
+    that the inventory does not name are pointed out, and networks whose addresses a host uses itself. Changes nothing.
   - The callback P(apiary.swarm.phases#callback) prints the text at the end of the run.
 attributes:
   check_mode:
@@ -39,6 +39,10 @@ options:
     default: ""
   addresses:
     description: The address that each host has in the swarm, by which one is known that has another name there.
+    type: dict
+    default: {}
+  networks:
+    description: The addresses and networks that each host uses itself, C(machine_networks) by name.
     type: dict
     default: {}
 extends_documentation_fragment:
@@ -70,6 +74,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "entrypoints": {"type": "dict", "required": True},
     "docker_note": {"type": "str", "default": ""},
     "addresses": {"type": "dict", "default": {}},
+    "networks": {"type": "dict", "default": {}},
 }
 
 

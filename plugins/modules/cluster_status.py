@@ -71,6 +71,10 @@ options:
     description: The availability of each node, by name; V(keep), or none, where the inventory asks for none.
     type: dict
     default: {}
+  networks:
+    description: The addresses and networks that each host uses itself, C(machine_networks) by name.
+    type: dict
+    default: {}
   stack:
     description: Name of the stack that the compose file describes.
     type: str
@@ -142,6 +146,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "addresses": {"type": "dict", "default": {}},
     "labels": {"type": "dict", "default": {}},
     "availability": {"type": "dict", "default": {}},
+    "networks": {"type": "dict", "default": {}},
     "stack": {"type": "str", "required": True},
     "compose": {"type": "str", "required": True},
     "timeout_seconds": {"type": "int", "default": 10},

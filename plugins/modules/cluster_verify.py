@@ -24,6 +24,8 @@ description:
     labels.
   - C(strangers) - the swarm has no node that the inventory does not name.
   - C(workers) - a worker belongs to this very swarm, and does not list its nodes.
+  - C(networks) - no network of the swarm meets an address, a route or a name server of a host, which would be out of
+    reach for its containers. That only a pool does, from which networks to come get their addresses, is a remark.
   - C(services) - the swarm runs every service as the template asks, as many tasks, from its image.
   - C(limits) - the containers have the limits that the template asks for, as their nodes' engines have set them.
   - C(spread) - the tasks of a service are spread over the nodes as evenly as their numbers allow. Swarm moves no task
@@ -78,6 +80,10 @@ options:
     default: {}
   availability:
     description: The availability of each node, by name; V(keep), or none, where the inventory asks for none.
+    type: dict
+    default: {}
+  networks:
+    description: The addresses and networks that each host uses itself, C(machine_networks) by name.
     type: dict
     default: {}
   stack:
@@ -147,6 +153,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "addresses": {"type": "dict", "default": {}},
     "labels": {"type": "dict", "default": {}},
     "availability": {"type": "dict", "default": {}},
+    "networks": {"type": "dict", "default": {}},
     "stack": {"type": "str", "required": True},
     "compose": {"type": "str", "required": True},
     "images": {"type": "dict", "default": {}},

@@ -32,7 +32,9 @@ attributes:
       in no swarm.
   diff_mode:
     support: full
-    description: Shows membership, role, availability and labels before and after.
+    description:
+      Shows membership, role, availability and labels before and after, and the address pools that a swarm is created
+      with where they are not the engine's own.
   idempotent:
     support: full
     description: A second run changes nothing.
@@ -114,6 +116,25 @@ options:
         swarms of others.
     type: str
     default: ""
+  address_pools:
+    description:
+      - From which addresses the networks of a swarm that is created get theirs, a list of IPv4 networks in CIDR
+        notation. Those that meet O(networks) are refused.
+      - V(auto) takes the engine's own pool, 10.0.0.0/8, where nothing in O(networks) meets that, else the largest block
+        of private addresses that meets nothing.
+      - Without effect on a swarm that is there, whose pools cannot be changed; a warning tells where they are others.
+    type: raw
+    default: auto
+  address_pool_prefix:
+    description: Prefix length of each network of a swarm that is created.
+    type: raw
+    default: 24
+  networks:
+    description:
+      - The addresses and networks that each host uses itself, C(machine_networks) by its name. Each is a dict of
+        addresses, or networks in CIDR notation, and what they are.
+    type: dict
+    default: {}
   labels:
     description: Labels of the node. Numbers and booleans are written as YAML writes them (C(true), not C(True)).
     type: dict
@@ -144,6 +165,8 @@ EXAMPLES = r"""
     role: manager
     managers: "{{ swarm_manager_managers }}"
     create: true
+    networks:
+      myvm1: {10.0.2.0/24: NAT, 10.0.2.3: name server, 192.168.99.0/24: network}
 
 - name: Join a worker for tasks that need a fast disk
   apiary.swarm.swarm_node:
@@ -218,6 +241,9 @@ ARGUMENT_SPEC = {
     },
     "create": {"type": "bool", "default": False},
     "cluster": {"type": "str", "default": ""},
+    "address_pools": {"type": "raw", "default": "auto"},
+    "address_pool_prefix": {"type": "raw", "default": 24},
+    "networks": {"type": "dict", "default": {}},
     "advertise_address": {"type": "str", "required": True},
     "listen_address": {"type": "str"},
     "data_path_address": {"type": "str"},

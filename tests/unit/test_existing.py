@@ -101,8 +101,39 @@ def test_this_computer_can_say_what_it_is() -> None:
     assert {"lo"} <= {entry["interface"] for entry in found["addresses"]}
 
 
+def test_addresses_that_it_uses_are_those_of_interfaces_routes_and_name_servers() -> None:
+    said = """--apiary-- addresses
+1: lo    inet 127.0.0.1/8 scope host lo
+2: eth0    inet 10.0.2.15/24 brd 10.0.2.255 scope global eth0
+3: eth1    inet 10.9.0.7/32 scope global eth1
+--apiary-- routes
+default via 10.0.2.2 dev eth0
+0.0.0.0/1 via 10.8.0.1 dev tun0
+10.0.2.0/24 dev eth0 proto kernel scope link src 10.0.2.15
+10.64.0.0/10 proto static metric 100 \\\tnexthop via 10.0.2.2 dev eth0 \\\tnexthop via 10.0.2.4 dev eth1
+172.16.5.1 dev tun0 scope link
+172.17.0.0/16 dev docker0 proto kernel scope link src 172.17.0.1 linkdown
+--apiary-- resolvers
+# made by somebody
+nameserver 127.0.0.53
+nameserver fd00::1
+nameserver 10.0.2.3
+search example
+nameserver 10.0.2.3
+"""
+    assert existing.parse(said, now=0.0)["networks"] == {
+        "10.0.2.0/24": "network",
+        "10.9.0.7": "network",
+        "10.64.0.0/10": "route through eth0",
+        "172.16.5.1": "route through tun0",
+        "172.17.0.0/16": "route through docker0",
+        "10.0.2.3": "name server",
+    }
+
+
 def test_what_is_missing_is_not_made_up() -> None:
     found = existing.parse("", now=0.0)
+    assert found["networks"] == {}
     assert found["addresses"] == []
     assert not found["socket"]
     assert found["space_mib"] is None

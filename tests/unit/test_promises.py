@@ -32,17 +32,30 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 JOINED, PLACED, LATER = (f"2026-11-23T{hour}:00:00.123456789Z" for hour in ("09", "10", "11"))
 MIB = 1 << 20
 
+OWN = {"10.0.0.0/24": "network", "10.0.0.253": "name server"}
 HOSTS = {
-    "m1": Host("m1", "manager", {"docker_host": "tcp://127.0.0.101:2376"}, "10.0.0.1", "127.0.0.101"),
-    "m2": Host("m2", "manager", {"docker_host": "tcp://127.0.0.102:2376"}, "10.0.0.2", "127.0.0.102"),
-    "m3": Host("m3", "manager", {"docker_host": "tcp://127.0.0.103:2376"}, "10.0.0.3", "127.0.0.103"),
-    "w1": Host("w1", "worker", {"docker_host": "tcp://127.0.0.104:2376"}, "10.0.0.4", "127.0.0.104", {"disk": "ssd"}),
+    "m1": Host("m1", "manager", {"docker_host": "tcp://127.0.0.101:2376"}, "10.0.0.1", "127.0.0.101", networks=OWN),
+    "m2": Host("m2", "manager", {"docker_host": "tcp://127.0.0.102:2376"}, "10.0.0.2", "127.0.0.102", networks=OWN),
+    "m3": Host("m3", "manager", {"docker_host": "tcp://127.0.0.103:2376"}, "10.0.0.3", "127.0.0.103", networks=OWN),
+    "w1": Host(
+        "w1",
+        "worker",
+        {"docker_host": "tcp://127.0.0.104:2376"},
+        "10.0.0.4",
+        "127.0.0.104",
+        {"disk": "ssd"},
+        networks=OWN,
+    ),
 }
 WEB = {
     "image": "apiary/web:1",
     "deploy": {"replicas": 4, "resources": {"limits": {"cpus": "0.1", "memory": "50M"}}},
     "ports": ["4000:80"],
 }
+
+
+def network(name: str, subnet: str) -> dict[str, Any]:
+    return {"Name": name, "IPAM": {"Config": [{"Subnet": subnet}]}, "Ingress": name == "ingress"}
 
 
 @dataclass
@@ -57,12 +70,23 @@ class Cluster:
     asked: dict[str, Any] = field(default_factory=lambda: {"web": deepcopy(WEB)})
     hearings: list[Hearing] = field(default_factory=list)
     record: Record | None = None
+    pools: list[str] = field(default_factory=lambda: ["10.128.0.0/9"])
+    networks: list[dict[str, Any]] = field(default_factory=lambda: [network("ingress", "10.128.0.0/24")])
     deaf: list[str] = field(default_factory=list)
     strict: bool = False
     swarmless: str = ""
 
     def seen(self) -> Seen:
-        swarm = Swarm("c1", NOW, list(self.nodes.values()), {"web": self.service}, self.tasks, self.record)
+        swarm = Swarm(
+            "c1",
+            NOW,
+            list(self.nodes.values()),
+            {"web": self.service},
+            self.tasks,
+            self.record,
+            self.networks,
+            self.pools,
+        )
         return Seen(
             hosts=list(self.hosts.values()),
             engines={name: Engine(**engine) for name, engine in self.engines.items()},
@@ -262,6 +286,26 @@ def earlier_life_is_left(cluster: Cluster) -> None:
     cluster.nodes["ghost"] = ghost | {"ID": "n9", "Status": {"State": "down", "Addr": "10.0.0.4"}}
 
 
+@wrong(
+    "networks",
+    "the network shop_back (10.0.0.0/24) meets 10.0.0.0/24 (network of m1, m2, m3 and 1 more), 10.0.0.253 (name server "
+    "of m1, m2, m3 and 1 more): its containers reach nothing there, no name server either. Give it a subnet of its own",
+)
+def network_has_the_name_servers_address(cluster: Cluster) -> None:
+    cluster.networks.append(network("shop_back", "10.0.0.0/24"))
+
+
+@wrong("networks", "the network ingress (10.0.0.0/16) meets")
+def ingress_has_the_hosts_addresses(cluster: Cluster) -> None:
+    cluster.networks = [network("ingress", "10.0.0.0/16")]
+
+
+@wrong("networks", "w1: cannot be told, as what addresses it uses itself is not known")
+def host_that_is_silent_has_not_told_its_addresses(cluster: Cluster) -> None:
+    cluster.hosts["w1"] = replace(cluster.hosts["w1"], networks={})
+    cluster.engines["w1"] = {"error": "no route to host"}
+
+
 @wrong("workers", "w1: its engine is node n7, which this swarm does not have")
 def worker_of_another_swarm(cluster: Cluster) -> None:
     cluster.engines["w1"]["info"]["Swarm"]["NodeID"] = "n7"
@@ -391,6 +435,7 @@ def test_what_is_wrong_is_said_of_the_promise_that_it_breaks(change: Change, pro
     # Nothing else is blamed, but for what cannot be told then or is wrong too.
     also = {
         "engine_is_silent": {"tls", "workers", "services", "limits"},
+        "host_that_is_silent_has_not_told_its_addresses": {"engines", "tls", "workers", "services", "limits"},
         "node_is_down": {"services"},
         "host_is_in_no_swarm": {"workers", "strangers", "services", "limits"},
         "two_hosts_are_one_node": {"strangers", "services", "limits"},
@@ -519,6 +564,25 @@ def test_tasks_that_the_template_places_need_not_be_even(template: dict[str, Any
     assert "spread" not in broken(cluster)
 
 
+def test_pool_that_meets_a_host_is_worth_knowing_while_no_network_does() -> None:
+    cluster = sound()
+    cluster.pools = ["10.0.0.0/8"]
+    assert broken(cluster) == {}
+    assert [text for text in remarks(cluster) if text.startswith("the swarm takes")] == [
+        "the swarm takes the addresses of its networks from 10.0.0.0/8, which meets 10.0.0.0/24 (network of m1, m2, m3 "
+        "and 1 more), 10.0.0.253 (name server of m1, m2, m3 and 1 more). A network that gets those reaches nothing "
+        "there, no name server either. Give networks subnets of their own (ipam) in the compose file; only a new swarm "
+        "has other pools: playbooks/destroy.yml, then site.yml"
+    ]
+
+
+def test_host_whose_provider_does_not_tell_its_addresses_is_worth_knowing() -> None:
+    cluster = sound()
+    cluster.hosts["w1"] = replace(cluster.hosts["w1"], networks={})
+    assert broken(cluster) == {}
+    assert "w1: cannot be told, as what addresses it uses itself is not known" in remarks(cluster)
+
+
 def test_proxy_that_the_deploy_added_is_no_surprise() -> None:
     cluster = sound()
     seen = cluster.seen()
@@ -546,7 +610,7 @@ def test_text_for_people_has_every_promise_and_what_was_found() -> None:
     container_has_no_memory_limit(cluster)
     seen = cluster.seen()
     text = told("shop", seen, verdicts(seen))
-    assert text.startswith("Cluster shop: 9 of 10 promises kept\n")
+    assert text.startswith("Cluster shop: 10 of 11 promises kept\n")
     assert "limits     NO    The containers have the limits" in text
     assert "- limits: web.4 on w1: has no limit of memory" in text
     assert summary(seen) in text

@@ -52,6 +52,13 @@ def test_report_names_nodes_services_urls_and_the_lines_for_a_client() -> None:
     assert "export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/state/apiary/client" in lines
 
 
+def test_what_else_there_is_to_know_is_said() -> None:
+    text = cluster_report(
+        "apiary", {"myvm1": ""}, ENDPOINT, [node("myvm1", "manager")], [], [], notes=["the network shop meets 10.0.2.3"]
+    )
+    assert "\nthe network shop meets 10.0.2.3\n" in text
+
+
 def test_what_is_published_for_the_nodes_alone_is_not_shown_as_open() -> None:
     service = {
         "ID": "s1",

@@ -87,6 +87,7 @@ class Engine:
         self.join_fails: APIError | None = None
         self.conflicts = 0
         self.spec: dict[str, Any] | None = None
+        self.pools: tuple[list[str] | None, int | None] = (None, None)
         self.new_swarm_id = f"cluster-of-{name}"
 
     def enter(self, swarm: Swarm, role: str) -> Engine:
@@ -123,7 +124,8 @@ class Engine:
 
     def inspect_swarm(self) -> dict[str, Any]:
         self.asked.append("swarm")
-        return {"ID": self.shared().cluster_id, "JoinTokens": TOKENS}
+        pools = {"DefaultAddrPool": ["10.0.0.0/8"], "SubnetSize": 24}
+        return {"ID": self.shared().cluster_id, "JoinTokens": TOKENS, **pools}
 
     def nodes(self, filters: Mapping[str, str]) -> list[dict[str, Any]]:
         self.asked.append("nodes")
@@ -160,8 +162,15 @@ class Engine:
         del self.shared().nodes[node_id]
         return True
 
-    def init_swarm(self, swarm_spec: dict[str, Any] | None = None, **address: Any) -> str:
+    def init_swarm(
+        self,
+        swarm_spec: dict[str, Any] | None = None,
+        default_addr_pool: list[str] | None = None,
+        subnet_size: int | None = None,
+        **address: Any,
+    ) -> str:
         self.asked.append("init")
+        self.pools = default_addr_pool, subnet_size
         self.spec = swarm_spec
         self.enter(Swarm(self.new_swarm_id), "manager")
         return self.node_id
@@ -283,6 +292,59 @@ def test_first_manager_creates_and_worker_joins_then_nothing_changes() -> None:
         again = cluster.run(name, role, create=name == "m1")
         assert not again["changed"]
         assert again["before"] == again["after"]
+
+
+NAT = {"m1": {"10.0.2.0/24": "NAT"}, "w1": {"10.0.2.0/24": "NAT"}}
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "where"),
+    [
+        ({}, (None, None), ""),
+        ({"networks": {"m1": {"192.168.99.0/24": "network"}}}, (None, None), ""),
+        ({"networks": NAT}, (["10.128.0.0/9"], 24), " with networks of /24 from 10.128.0.0/9"),
+        (
+            {"networks": NAT, "address_pools": ["10.64.0.0/16", "10.80.0.0/16"], "address_pool_prefix": "26"},
+            (["10.64.0.0/16", "10.80.0.0/16"], 26),
+            " with networks of /26 from 10.64.0.0/16, 10.80.0.0/16",
+        ),
+    ],
+)
+def test_swarm_is_created_with_pools_that_meet_nothing_as_foretold(
+    options: dict[str, Any], given: tuple[Any, Any], where: str
+) -> None:
+    for reachable in (False, True):
+        cluster = Cluster("m1", "w1")
+        cluster["m1"].reachable = reachable
+        foretold = cluster.run("m1", "manager", create=True, check=True, **options)
+        assert foretold["actions"] == [f"create the swarm{where}"]
+        assert foretold["after"].get("address_pools") == given[0]
+    done = cluster.run("m1", "manager", create=True, **options)
+    assert (done["actions"], cluster["m1"].pools) == (foretold["actions"], given)
+    assert done["after"].get("address_pools") == given[0]
+
+
+def test_first_check_run_of_several_managers_foretells_the_pools_too() -> None:
+    cluster = Cluster("m1", "m2", "m3")
+    for engine in cluster.engines.values():
+        engine.reachable = False
+    result = cluster.run("m1", "manager", ("m1", "m2", "m3"), check=True, create=True, networks=NAT)
+    assert result["actions"] == ["create the swarm with networks of /24 from 10.128.0.0/9, or join it where one exists"]
+
+
+def test_pools_that_meet_something_make_no_swarm() -> None:
+    cluster = Cluster("m1")
+    with pytest.raises(ApiaryError, match=r"swarm_address_pools has 10.0.0.0/16, which meets 10.0.2.0/24 \(NAT of m1"):
+        cluster.run("m1", "manager", create=True, networks=NAT, address_pools=["10.0.0.0/16"])
+    assert cluster.writes() == {}
+
+
+@pytest.mark.parametrize(("pools", "is_said"), [("auto", False), (["10.0.0.0/8"], False), (["10.64.0.0/16"], True)])
+def test_swarm_that_is_there_keeps_its_pools_whatever_they_meet(pair: Cluster, pools: Any, is_said: bool) -> None:
+    result = pair.run("m1", "manager", create=True, networks=NAT, address_pools=pools)
+    assert not result["changed"]
+    assert bool(result["warnings"]) is is_said
+    assert result["before"] == result["after"]
 
 
 def test_unchanged_worker_costs_one_info_and_two_small_requests(pair: Cluster) -> None:
@@ -829,6 +891,11 @@ def test_what_contradicts_itself_is_refused(
     wanted = Wanted(name, {"docker_host": f"tcp://{name}"}, role, "192.168.99.9", managers=listed, create=create)
     assert expected in contradiction(wanted)
     assert bool(contradiction(wanted)) == bool(expected)
+
+
+def test_pools_that_cannot_be_are_refused_whether_or_not_there_is_a_swarm() -> None:
+    wanted = Wanted("m1", {"docker_host": "x"}, "manager", "192.168.99.9", address_pools=["10.0.0/8"])
+    assert "swarm_address_pools has '10.0.0/8', and that is no network" in contradiction(wanted)
 
 
 def test_address_that_changed_since_the_join_is_said(pair: Cluster) -> None:
