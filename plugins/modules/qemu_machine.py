@@ -121,7 +121,7 @@ options:
   accelerator:
     description: V(auto) uses KVM where booting a kernel under it works, and emulation elsewhere.
     type: str
-    choices: [auto, kvm, tcg]
+    choices: [auto, kvm, uml, tcg]
     default: auto
   cpu_model:
     description: QEMU's CPU model. Empty means the host's under KVM, and one without AVX under emulation.
@@ -251,7 +251,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
         },
     },
-    "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
+    "accelerator": {"type": "str", "choices": ["auto", "kvm", "uml", "tcg"], "default": "auto"},
     "cpu_model": {"type": "str", "default": ""},
     "boot_timeout_seconds": {"type": "int", "default": 180},
     "stop_timeout_seconds": {"type": "int", "default": 120},

@@ -54,7 +54,7 @@ options:
   accelerator:
     description: V(auto) uses KVM where booting a kernel under it works, and emulation elsewhere.
     type: str
-    choices: [auto, kvm, tcg]
+    choices: [auto, kvm, uml, tcg]
     default: auto
   cpu_model:
     description: QEMU's CPU model. Empty means the host's under KVM, and one without AVX under emulation.
@@ -147,7 +147,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "memory_mib": {"type": "int", "default": 1024},
     "cpus": {"type": "int", "default": 1},
     "disk_gib": {"type": "int", "default": 10},
-    "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
+    "accelerator": {"type": "str", "choices": ["auto", "kvm", "uml", "tcg"], "default": "auto"},
     "cpu_model": {"type": "str", "default": ""},
     "boot_timeout_seconds": {"type": "int", "default": 180},
     "snapshot": {"type": "dict", "options": IMAGES_SPEC, "required": True},
