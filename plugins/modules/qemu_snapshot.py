@@ -22,6 +22,8 @@ description:
   - The snapshot is known by everything that must match, the machine image, QEMU's version and command line, the
     accelerator (and under KVM the host's CPU), memory, CPUs and the size of the disk, and by the tags of its images.
     A change of these makes another snapshot; M(apiary.swarm.cache_prune) removes those that are no longer used.
+  - Under User Mode Linux, which cannot keep a machine's memory, the snapshot is the template's disk alone, after a
+    shutdown. It is known by the machine image, the size of the disk and the tags of its images.
   - One that is not as it was written is thrown away and built again. An interrupted build leaves nothing that counts as
     a snapshot, and no machine that runs on. If several builds want the same snapshot at once, one builds and all others
     wait for it.
@@ -52,7 +54,9 @@ options:
     type: int
     default: 10
   accelerator:
-    description: V(auto) uses KVM where booting a kernel under it works, and emulation elsewhere.
+    description:
+      - V(auto) uses KVM where booting a kernel under it works, else User Mode Linux (V(uml)) where booting one works, and
+        emulation (V(tcg)) elsewhere. A machine whose disk only one of them can read goes on with that.
     type: str
     choices: [auto, kvm, uml, tcg]
     default: auto
