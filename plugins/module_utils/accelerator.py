@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ansible_collections.apiary.swarm.plugins.module_utils import uml
 from ansible_collections.apiary.swarm.plugins.module_utils.files import lock, private_directory, write_private
-from ansible_collections.apiary.swarm.plugins.module_utils.qemu import QEMU, find_tool
+from ansible_collections.apiary.swarm.plugins.module_utils.qemu import KERNEL, QEMU, find_tool
 
 #: a kernel under KVM reaches its init in about a second; a nested one that hangs never does
 _PROBE_SECONDS = 10
@@ -65,7 +65,7 @@ def choose_accelerator(
 
 def _kvm_problem(image: Path, cpu_model: str, cache_directory: Path) -> str:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "/dev/kvm is closed to this user" if os.path.exists("/dev/kvm") else "there is no /dev/kvm"
+        return "/dev/kvm is closed to this user" if Path("/dev/kvm").exists() else "there is no /dev/kvm"
     version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
     question = f"kvm | {platform.release()} | {version} | {cpu_model or 'host'}"
     return _remembered(cache_directory, question, lambda: _boot_under_kvm(image, cpu_model), failures=True)
@@ -74,7 +74,7 @@ def _kvm_problem(image: Path, cpu_model: str, cache_directory: Path) -> str:
 def _uml_problem(image: Path, cache_directory: Path) -> str:
     if missing := uml.missing_programs():
         return missing
-    kernel = Path(find_tool(uml.KERNEL) or "")
+    kernel = Path(find_tool(KERNEL) or "")
     stamp = kernel.stat()
     question = f"uml | {platform.release()} | {image.name} | {stamp.st_size} {stamp.st_mtime_ns} | {_processor()}"
     # What keeps it from working is often cured by a setting, so it is tried again each time.

@@ -5,9 +5,9 @@
 A snapshot is a directory with four files. ``ram`` is the memory of a template, mapped by each clone so that it keeps
 its changes to itself; ``state`` is the rest of QEMU's state, without the memory (QEMU's migration capability
 x-ignore-shared); ``disk`` is the template's disk, and ``overlay`` an empty qcow2 file for what a clone changes on it.
-``manifest.json`` says how they were when they were whole. Under User Mode Linux, which cannot keep its memory, a snapshot
-is the disk alone, and clones boot. ``<cache>/golden/<key>`` is a link to the snapshot of that
-key, ``<key>-<number>``: one that was thrown away keeps its disk while machines build on it.
+``manifest.json`` says how they were when they were whole. Under User Mode Linux, which cannot keep its memory, a
+snapshot is the disk alone, and clones boot. ``<cache>/golden/<key>`` is a link to the snapshot of that key,
+``<key>-<number>``: one that was thrown away keeps its disk while machines build on it.
 """
 
 from __future__ import annotations

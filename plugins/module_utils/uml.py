@@ -35,7 +35,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.qemu import (
 _PROGRAMS = {KERNEL: "user-mode-linux", "unshare": "util-linux", "bash": "bash"}
 MODULES = Path("/usr/lib/uml/modules")
 #: where the kernel keeps the machine's memory: a file system in memory from which programs may run
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")  # noqa: S108  the kernel makes its file there, and nobody else can open it
 _START_SECONDS = 30
 
 
@@ -67,7 +67,7 @@ def _kernel(image: Path, memory_mib: int) -> list[str]:
 
 
 def switch_command(machine: Machine, cables: tuple[int, int]) -> list[str]:
-    """Return the command line of the QEMU that is the machine's network; *cables* are its ends of those to the cards."""
+    """Return the command line of the QEMU that is the machine's network; *cables* are its ends of both."""
     nat, lan = cables
     return [
         *(QEMU, "-name", f"apiary-{machine.name}", "-machine", "none"),
@@ -135,8 +135,8 @@ def memory_problems(machines: Sequence[Mapping[str, Any]]) -> list[str]:
 def boot_problem(console: str) -> str:
     """Say in a line why a kernel did not boot, of which this is all it said."""
     lines = [line.strip() for line in console.splitlines() if line.strip()]
-    panic = [line for line in lines if "panic" in line]
-    said = (panic or lines or ["it said nothing"])[-1]
+    panic = [line for line in lines if "Kernel panic" in line]
+    said = (panic[:1] or lines or ["it said nothing"])[-1]
     if "amx_tile" in Path("/proc/cpuinfo").read_text():
         said += "; kernels before 6.13 do not run on processors with AMX: Debian's package user-mode-linux 7.2um1 does"
     if "unshare" in said:

@@ -123,8 +123,8 @@ options:
         default: tcp
   accelerator:
     description:
-      - V(auto) uses KVM where booting a kernel under it works, else User Mode Linux (V(uml)) where booting one works, and
-        emulation (V(tcg)) elsewhere. A machine whose disk only one of them can read goes on with that.
+      - V(auto) uses KVM where booting a kernel under it works, else User Mode Linux (V(uml)) where booting one works,
+        and emulation (V(tcg)) elsewhere. A machine whose disk only one of them can read goes on with that.
     type: str
     choices: [auto, kvm, uml, tcg]
     default: auto
@@ -220,7 +220,8 @@ actions:
   elements: str
   sample: ["make the machine from the golden snapshot", "start the machine"]
 accelerator:
-  description: V(kvm), V(uml) or V(tcg), where this call started the machine; V(unchanged) where another run did meanwhile.
+  description:
+    - V(kvm), V(uml) or V(tcg), where this call started the machine; V(unchanged) where another run did meanwhile.
   returned: when started
   type: str
   sample: tcg

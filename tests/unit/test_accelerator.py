@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         return answer
 
-    monkeypatch.setattr(accelerator.os, "access", lambda *_: True)
+    monkeypatch.setattr(os, "access", lambda *_: True)
     monkeypatch.setattr(accelerator, "_boot_under_kvm", boot("kvm"))
     monkeypatch.setattr(accelerator, "_boot_under_uml", boot("uml"))
     monkeypatch.setattr(accelerator, "find_tool", lambda _name: "/bin/sh")
@@ -37,9 +38,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def choose(cache: Path, wanted: str = "auto", unfit: dict[str, str] | None = None) -> accelerator.Choice:
-    return accelerator.choose_accelerator(
-        wanted, Path("/cache/image"), "", cache, memory_mib=1024, cpus=1, unfit=unfit
-    )
+    return accelerator.choose_accelerator(wanted, Path("/cache/image"), "", cache, memory_mib=1024, cpus=1, unfit=unfit)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +50,7 @@ def choose(cache: Path, wanted: str = "auto", unfit: dict[str, str] | None = Non
         ("auto", NO_KVM, NO_UML, [], "tcg", f"(KVM does not work: {NO_KVM}; nor does User Mode Linux: {NO_UML})"),
         ("auto", NO_KVM, "", ["uml"], "tcg", "nor does User Mode Linux: the disk"),
         ("auto", "", "", ["kvm", "tcg"], "uml", "User Mode Linux (KVM does not work: the disk)"),
+        ("auto", "", NO_UML, ["kvm", "tcg"], "uml", "User Mode Linux (KVM does not work: the disk)"),
         ("kvm", NO_KVM, NO_UML, [], "kvm", "qemu_machine_accelerator is kvm"),
         ("uml", "", NO_UML, [], "uml", "qemu_machine_accelerator is uml"),
         ("tcg", "", "", [], "tcg", "qemu_machine_accelerator is tcg"),

@@ -159,7 +159,7 @@ def test_shutdown_is_asked_for_as_the_kernels_console_takes_it(tmp_path: Path) -
     [
         (1024, 1, 2048, ""),
         (1024, 2, 2048, "qemu_machine_cpus is 2, and it has one"),
-        (1024, 1, 64, "/dev/shm has room for 64 MiB"),
+        (1024, 1, 64, "has room for 64 MiB"),
     ],
 )
 def test_size_that_it_cannot_have(
@@ -185,6 +185,6 @@ def test_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPat
 
 
 def test_why_a_kernel_did_not_boot_is_said_in_a_line() -> None:
-    console = "Core dump limits\nKernel panic - not syncing: Attempted to kill init!\nAborted\n\n"
+    console = "Core dump limits\nKernel panic - not syncing: Attempted to kill init!\n[<6069>] ? panic+0x0/0x376\n\n"
     assert "a kernel does not boot: Kernel panic - not syncing: Attempted to kill init!" in uml.boot_problem(console)
     assert "it said nothing" in uml.boot_problem("")
