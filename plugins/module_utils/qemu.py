@@ -14,6 +14,7 @@ import tarfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -452,7 +453,8 @@ def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> boo
     if wait_until(lambda: not processes(directory), timeout_seconds, 0.1):
         return True
     for process in processes(directory):
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # of a machine under User Mode Linux, all end with the first
+            os.kill(process, signal.SIGKILL)
     wait_until(lambda: not processes(directory), timeout_seconds, 0.1)
     return False
 
