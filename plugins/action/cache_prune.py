@@ -53,8 +53,13 @@ def _keys(params: dict[str, Any]) -> set[str]:
     keys = set()
     for machine in params["machines"]:
         options = {**machine, "cache_directory": params["cache_directory"], "image": str(image)}
-        accelerator = choose_accelerator(
-            machine["accelerator"], image, machine["cpu_model"], Path(params["cache_directory"])
+        choice = choose_accelerator(
+            machine["accelerator"],
+            image,
+            machine["cpu_model"],
+            Path(params["cache_directory"]),
+            memory_mib=machine["memory_mib"],
+            cpus=machine["cpus"],
         )
-        keys.add(qemu_snapshot.recipe({**options, "boot_timeout_seconds": 0}, accelerator).key)
+        keys.add(qemu_snapshot.recipe({**options, "boot_timeout_seconds": 0}, choice.accelerator).key)
     return keys

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.utils.display import Display
 
-from ansible_collections.apiary.swarm.plugins.module_utils import qemu, qemu_snapshot
+from ansible_collections.apiary.swarm.plugins.module_utils import qemu, qemu_snapshot, uml
 from ansible_collections.apiary.swarm.plugins.module_utils.accelerator import choose_accelerator
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import prepared, renew
@@ -134,12 +134,38 @@ def _start(machine: qemu.Machine, params: dict[str, Any]) -> str:
     elif is_running(machine.monitor_path):
         return "unchanged"  # another run has just started it
     cache = Path(params["cache_directory"])
-    accelerator = choose_accelerator(params["accelerator"], machine.image, params["cpu_model"], cache)
-    if machine.exists() or not params["snapshot"] or not _clone(machine, params, accelerator):
+    choice = choose_accelerator(
+        params["accelerator"],
+        machine.image,
+        params["cpu_model"],
+        cache,
+        memory_mib=machine.memory_mib,
+        cpus=machine.cpus,
+        unfit=_unfit(machine),
+    )
+    if refusal := _unfit(machine).get(choice.accelerator):
+        raise ApiaryError(
+            f"{machine.name} cannot run under {choice.reason}: {refusal}. Set qemu_machine_accelerator to auto, or "
+            f"remove {machine.directory}: the next run makes the machine anew, and it joins again."
+        )
+    Display().display(f"  {machine.name} runs under {choice.reason}")
+    if machine.exists() or not params["snapshot"] or not _clone(machine, params, choice.accelerator):
         qemu_snapshot.register(cache, machine)
         qemu.prepare(machine)
-        qemu.start(machine, accelerator, params["cpu_model"])
-    return accelerator
+        if choice.accelerator == "uml":
+            uml.start(machine)
+        else:
+            qemu.start(machine, choice.accelerator, params["cpu_model"])
+    return choice.accelerator
+
+
+def _unfit(machine: qemu.Machine) -> dict[str, str]:
+    """Return the accelerators that cannot read the machine's disk, and why."""
+    if machine.overlay_path.exists():
+        return {"uml": "the machine was cloned from a snapshot of QEMU's"}
+    if machine.cow_path.exists():
+        return dict.fromkeys(("kvm", "tcg"), "the machine was cloned under User Mode Linux")
+    return {}
 
 
 def _clone(machine: qemu.Machine, params: dict[str, Any], accelerator: str) -> bool:

@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ansible_collections.apiary.swarm.plugins.module_utils import preflight, qemu_snapshot
+from ansible_collections.apiary.swarm.plugins.module_utils import preflight, qemu_snapshot, uml
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.qemu import QEMU, find_tool
@@ -77,6 +77,9 @@ class ActionModule(ApiaryAction):
                 wanted |= preflight.OWN_PORTS
             problems += preflight.port_problems(machine["name"], machine["entrypoint"], wanted, _LOOPBACK_VARIABLE)
         problems += preflight.memory_problems(stopped, Path("/proc/meminfo").read_text())
+        if params["accelerator"] == "uml":
+            problems += uml.memory_problems(stopped)
+            problems += [missing] if (missing := uml.missing_programs()) else []
         new = [machine for machine in stopped if not any((directory / "machines" / machine["name"]).glob("disk.*"))]
         problems += preflight.space_problems("qemu_machine_state_dir", directory, len(new) * _MACHINE_BYTES)
         if not image.exists():

@@ -24,10 +24,15 @@ class ActionModule(ApiaryAction):
         image = Path(params["image"])
         if self._task.check_mode and not image.exists():  # nor can it be told which accelerator works
             return {"changed": True, "directory": "", "bytes": 0}
-        accelerator = choose_accelerator(
-            params["accelerator"], image, params["cpu_model"], Path(params["cache_directory"])
+        choice = choose_accelerator(
+            params["accelerator"],
+            image,
+            params["cpu_model"],
+            Path(params["cache_directory"]),
+            memory_mib=params["memory_mib"],
+            cpus=params["cpus"],
         )
-        recipe = qemu_snapshot.recipe(params, accelerator)
+        recipe = qemu_snapshot.recipe(params, choice.accelerator)
         if self._task.check_mode:
             golden = recipe.link.resolve()
             built = bool(qemu_snapshot.problem(golden))

@@ -14,10 +14,12 @@ import tarfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils import mconsole
 from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import API_PORT, endpoint
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
@@ -38,6 +40,10 @@ CONFIG_BYTES = 1 << 15
 #: a CPU for emulation: what glibc, Go and OpenSSL use well, without AVX, which emulates slowly
 EMULATED_CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq"
 QEMU = "qemu-system-x86_64"
+#: the kernel of User Mode Linux
+KERNEL = "linux.uml"
+#: the programs that a machine's processes run
+_PROGRAMS = (QEMU, KERNEL, "unshare")
 _REVOKED = "/etc/apiary/tls/crl.pem"
 #: a machine from an image of before there were lists of revoked certificates would not read one
 _END_PROXY = "grep -q crl-file /etc/apiary/haproxy.cfg\nbusybox killall haproxy"
@@ -85,6 +91,11 @@ class Machine:
         return self.directory / "disk.qcow2"
 
     @property
+    def cow_path(self) -> Path:
+        """What overlay_path is, in the format of User Mode Linux."""
+        return self.directory / "disk.cow"
+
+    @property
     def base_path(self) -> Path:
         return self.directory / "disk.base"
 
@@ -108,7 +119,8 @@ class Machine:
 
     def exists(self) -> bool:
         """Tell whether the machine has a disk, and with it a life to go on with."""
-        return (self.disk_path.exists() or self.overlay_path.exists()) and not self.newborn_path.exists()
+        disks = (self.disk_path, self.overlay_path, self.cow_path)
+        return any(disk.exists() for disk in disks) and not self.newborn_path.exists()
 
     def lan_mac(self) -> str:
         """Return the card's address on the LAN: QEMU's prefix and the last three bytes of the IP address."""
@@ -137,7 +149,6 @@ def command_line(
     """Return QEMU's command line for *machine*; *accelerator* is ``kvm`` or ``tcg``."""
     # apparmor=0: without the apparmor package in the guest no container would start with it on
     kernel = "console=ttyS0 quiet panic=-1 rdinit=/init apparmor=0 mitigations=off no_timer_check"
-    nat = ",".join(f"hostfwd={rule}" for rule in sorted(f.rule(machine.entrypoint) for f in machine.all_forwards()))
     return [
         QEMU,
         *("-name", f"apiary-{machine.name}", "-nodefaults", "-no-user-config", "-display", "none"),
@@ -154,7 +165,7 @@ def command_line(
         *("-device", "virtio-rng-pci"),
         *(
             "-netdev",
-            f"user,id=nat,ipv6=off,{nat}",
+            f"user,id=nat,ipv6=off,{forward_rules(machine)}",
             "-device",
             f"virtio-net-pci,netdev=nat,mac={machine.nat_mac()},romfile=",
         ),
@@ -164,6 +175,11 @@ def command_line(
         *("-qmp", f"unix:{machine.monitor_path},server=on,wait=off"),
         *("-pidfile", str(machine.directory / "pid")),
     ]
+
+
+def forward_rules(machine: Machine) -> str:
+    """Return what the machine's NAT forwards, as QEMU's user networking takes it."""
+    return ",".join(f"hostfwd={rule}" for rule in sorted(f.rule(machine.entrypoint) for f in machine.all_forwards()))
 
 
 def _ram_options(machine: Machine, ram: Ram) -> tuple[str, str]:
@@ -276,7 +292,7 @@ def _write_ssh_config(machine: Machine) -> None:
 def prepare(machine: Machine) -> None:
     """Make what the machine needs on the host and does not have yet: its disk and its identity."""
     private_directory(machine.directory)
-    if machine.overlay_path.exists():
+    if machine.base_path.is_symlink():
         if not machine.base_path.exists():
             raise ApiaryError(
                 f"the disk of {machine.name} builds on {machine.base_path.readlink()}, which is gone from the cache "
@@ -418,10 +434,12 @@ def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> boo
 
     One that does not end in time is killed; return whether it was not.
     """
-    monitor_path = directory / "monitor"
+    monitor_path, console_path = directory / "monitor", directory / mconsole.SOCKET
     try:
         with Monitor(monitor_path) as monitor:
-            if graceful:
+            if graceful and console_path.exists():
+                mconsole.send(console_path, "cad")
+            elif graceful:
                 keys = [{"type": "qcode", "data": key} for key in ("ctrl", "alt", "delete")]
                 monitor.execute("send-key", keys=keys)
             else:
@@ -431,7 +449,8 @@ def stop(directory: Path, *, graceful: bool, timeout_seconds: float = 30) -> boo
     if wait_until(lambda: not processes(directory), timeout_seconds, 0.1):
         return True
     for process in processes(directory):
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # of a machine under User Mode Linux, all end with the first
+            os.kill(process, signal.SIGKILL)
     wait_until(lambda: not processes(directory), timeout_seconds, 0.1)
     return False
 
@@ -447,13 +466,16 @@ def wait_until(condition: Callable[[], bool], timeout_seconds: float, interval_s
 
 
 def processes(directory: Path) -> list[int]:
-    """Return the process IDs of all machines, known or not, whose files are below *directory*."""
+    """Return the process IDs of all machines, known or not, whose files are below *directory*.
+
+    Of one under User Mode Linux these are the first, which ends last, the kernel and the switch.
+    """
     found = []
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = command.read_bytes().split(b"\0")
         except OSError:  # it ended meanwhile
             continue
-        if words[0].endswith(QEMU.encode()) and any(f"{directory}/".encode() in word for word in words):
+        if Path(os.fsdecode(words[0])).name in _PROGRAMS and any(f"{directory}/".encode() in word for word in words):
             found.append(int(command.parent.name))
     return found

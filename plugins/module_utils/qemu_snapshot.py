@@ -5,8 +5,9 @@
 A snapshot is a directory with four files. ``ram`` is the memory of a template, mapped by each clone so that it keeps
 its changes to itself; ``state`` is the rest of QEMU's state, without the memory (QEMU's migration capability
 x-ignore-shared); ``disk`` is the template's disk, and ``overlay`` an empty qcow2 file for what a clone changes on it.
-``manifest.json`` says how they were when they were whole. ``<cache>/golden/<key>`` is a link to the snapshot of that
-key, ``<key>-<number>``: one that was thrown away keeps its disk while machines build on it.
+``manifest.json`` says how they were when they were whole. Under User Mode Linux, which cannot keep its memory, a
+snapshot is the disk alone, and clones boot. ``<cache>/golden/<key>`` is a link to the snapshot of that key,
+``<key>-<number>``: one that was thrown away keeps its disk while machines build on it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.apiary.swarm.plugins.module_utils import image_build, qemu
+from ansible_collections.apiary.swarm.plugins.module_utils import image_build, qemu, uml
 from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import endpoint, prepared
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
@@ -45,6 +46,7 @@ _ANSWER_SECONDS = 60
 #: what a template takes at most while it is built: its memory, and a disk with the engine's data
 _DISK_BYTES = 1 << 30
 _FILES = ("ram", "state", "disk", "overlay")
+_SHUTDOWN_SECONDS = 120
 _IGNORE_SHARED = [{"capability": "x-ignore-shared", "state": True}]
 
 
@@ -70,6 +72,9 @@ class Recipe:
     @property
     def key(self) -> str:
         """The name of the snapshot: it follows from everything that is in it or must match."""
+        if self.accelerator == "uml":
+            parts = ["uml", self.image.name, str(self.disk_gib), *sorted(image.reference for image in self.images)]
+            return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
         anywhere = replace(self._template(Path("/"), "127.0.0.1"), image=Path(self.image.name))
         parts = [
             *qemu.command_line(anywhere, self.accelerator, self.cpu_model, qemu.Ram(Path("/ram"), shared=False)),
@@ -135,14 +140,15 @@ def problem(golden: Path) -> str:
     """Say what is wrong with a snapshot, as far as it can be told at once; empty if nothing."""
     try:
         manifest = json.loads((golden / "manifest.json").read_text())
-        for name in _FILES:
-            if manifest[name] != _stamp(golden / name):
+        digest = manifest.pop("sha256", "")
+        for name, stamp in manifest.items():
+            if stamp != _stamp(golden / name):
                 return f"{name} is not as it was written"
-        if manifest["sha256"] != _digest(golden / "state"):
+        if "state" in manifest and digest != _digest(golden / "state"):
             return "state is damaged"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (json.JSONDecodeError, KeyError):
+    except (json.JSONDecodeError, AttributeError):
         return "manifest.json is damaged"
     return ""
 
@@ -240,14 +246,20 @@ def _build(recipe: Recipe, say: Callable[[str], None], parent: int) -> Path:
         machine = recipe.template(making)
         with _running(recipe, machine, parent):
             _fill(recipe, machine, say)
-            _freeze(machine, making)
+            if recipe.accelerator == "uml":
+                _shut_down(machine)
+            else:
+                _freeze(machine, making)
         machine.disk_path.rename(making / "disk")
-        # What is all zeros is not kept: a file of 1 GiB takes the room of what the template uses.
-        subprocess.run(["fallocate", "--dig-holes", str(making / "ram")], check=True, capture_output=True)
+        if (making / "ram").exists():
+            # What is all zeros is not kept: a file of 1 GiB takes the room of what the template uses.
+            subprocess.run(["fallocate", "--dig-holes", str(making / "ram")], check=True, capture_output=True)
         for directory in ("client", "machines", "pki", "ssh"):
             shutil.rmtree(making / directory)
         (making / "lock").unlink()
-        manifest = {name: _stamp(making / name) for name in _FILES} | {"sha256": _digest(making / "state")}
+        manifest: dict[str, Any] = {name: _stamp(making / name) for name in _FILES if (making / name).exists()}
+        if "state" in manifest:
+            manifest["sha256"] = _digest(making / "state")
         write_private(making / "manifest.json", json.dumps(manifest).encode())
         golden = recipe.link.parent.resolve() / f"{recipe.key}-{secrets.token_hex(4)}"
         making.rename(golden)
@@ -284,13 +296,15 @@ def _running(recipe: Recipe, machine: qemu.Machine, parent: int) -> Iterator[Non
     with prepared(making, "template"):
         ensure_ssh_key(private_directory(making / "ssh") / "id_ed25519", "template")
     qemu.prepare(machine)
-    ram = qemu.Ram(making / "ram", shared=True)
-    command = qemu.command_line(machine, recipe.accelerator, recipe.cpu_model, ram, template=True)
+    mortal = ("setpriv", "--pdeathsig", "KILL", "--")
     errors = machine.directory / "errors"
-    with errors.open("wb") as file:
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file
-        )
+    if recipe.accelerator == "uml":
+        process = uml.run(machine, mortal, template=True)
+    else:
+        ram = qemu.Ram(making / "ram", shared=True)
+        command = qemu.command_line(machine, recipe.accelerator, recipe.cpu_model, ram, template=True)
+        with errors.open("wb") as file:
+            process = subprocess.Popen([*mortal, *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     threading.Thread(target=_kill_orphan, args=(process, parent), daemon=True).start()
     try:
         if not qemu.wait_until(lambda: machine.monitor_path.exists() or process.poll() is not None, 30, 0.05):
@@ -330,6 +344,15 @@ def _fill(recipe: Recipe, machine: qemu.Machine, say: Callable[[str], None]) -> 
         api.info()
 
 
+def _shut_down(machine: qemu.Machine) -> None:
+    """Have the template's disk whole: of User Mode Linux, nothing but the disk can be kept."""
+    if not qemu.stop(machine.directory, graceful=True, timeout_seconds=_SHUTDOWN_SECONDS):
+        raise ApiaryError(
+            f"the template did not shut down within {_SHUTDOWN_SECONDS} s. The end of its console:\n"
+            f"{qemu.console_tail(machine)}"
+        )
+
+
 def _freeze(machine: qemu.Machine, making: Path) -> None:
     """Have the template give up its identity, and write down its state."""
     tell(machine, "forget", "waiting", 120)
@@ -367,6 +390,9 @@ def clone(machine: qemu.Machine, golden: Path, recipe: Recipe) -> None:
     register(recipe.cache, machine)
     machine.base_path.unlink(missing_ok=True)
     machine.base_path.symlink_to(golden / "disk")
+    if recipe.accelerator == "uml":
+        _boot_clone(machine, recipe.boot_timeout_seconds)
+        return
     shutil.copyfile(golden / "overlay", machine.overlay_path)
     machine.overlay_path.chmod(0o600)
     qemu.prepare(machine)
@@ -389,10 +415,23 @@ def clone(machine: qemu.Machine, golden: Path, recipe: Recipe) -> None:
     machine.newborn_path.unlink()
 
 
+def _boot_clone(machine: qemu.Machine, timeout_seconds: float) -> None:
+    """Boot a machine whose disk is its template's; the kernel makes the file of what it changes on it."""
+    qemu.prepare(machine)
+    try:
+        uml.start(machine)
+        qemu.wait_for_api(machine, timeout_seconds, 0.1)
+    except ApiaryError:
+        forget(machine)
+        raise
+    machine.newborn_path.unlink()
+
+
 def forget(machine: qemu.Machine) -> None:
     """End a clone that has no identity, and remove its disk."""
     qemu.stop(machine.directory, graceful=False)
     machine.overlay_path.unlink(missing_ok=True)
+    machine.cow_path.unlink(missing_ok=True)
     machine.base_path.unlink(missing_ok=True)
     machine.newborn_path.unlink(missing_ok=True)
 

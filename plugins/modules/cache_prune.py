@@ -54,7 +54,7 @@ options:
       accelerator:
         description: How they run.
         type: str
-        choices: [auto, kvm, tcg]
+        choices: [auto, kvm, uml, tcg]
         required: true
       cpu_model:
         description: QEMU's CPU model.
@@ -203,7 +203,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "memory_mib": {"type": "int", "required": True},
             "cpus": {"type": "int", "required": True},
             "disk_gib": {"type": "int", "required": True},
-            "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "required": True},
+            "accelerator": {"type": "str", "choices": ["auto", "kvm", "uml", "tcg"], "required": True},
             "cpu_model": {"type": "str", "required": True},
             "snapshot": {"type": "dict", "options": IMAGES_SPEC, "required": True},
         },

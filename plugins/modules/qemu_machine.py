@@ -21,6 +21,9 @@ description:
     and before anyone can reach it, is given its own name, addresses (also of its cards), machine-id, SSH host key,
     certificate, time and random numbers. A snapshot that does not become a machine is thrown away and built once more;
     if that does not help, the machine boots from cold. Each is said in one line.
+  - Under User Mode Linux the machine is a kernel that runs as a process of the user's, with a QEMU beside it as its
+    network; they end together. Its new machines boot, each on a copy-on-write disk of the snapshot's. It is the user's
+    process in every respect, so whoever is root in the machine may become that user on the host.
   - The ID that the engine of a clone shows (C(docker info)) is that of its template until the machine is started again.
     Swarm knows nodes by certificates that it makes itself. Two clones with one engine ID have formed a swarm, were
     listed as two nodes, and ran the tasks of a service, which answered through the routing mesh of each.
@@ -119,9 +122,11 @@ options:
         choices: [tcp, udp]
         default: tcp
   accelerator:
-    description: V(auto) uses KVM where booting a kernel under it works, and emulation elsewhere.
+    description:
+      - V(auto) uses KVM where booting a kernel under it works, and emulation (V(tcg)) elsewhere. V(uml) is
+        User Mode Linux, which has to be asked for. A machine whose disk only one of them can read goes on with that.
     type: str
-    choices: [auto, kvm, tcg]
+    choices: [auto, kvm, uml, tcg]
     default: auto
   cpu_model:
     description: QEMU's CPU model. Empty means the host's under KVM, and one without AVX under emulation.
@@ -215,7 +220,8 @@ actions:
   elements: str
   sample: ["make the machine from the golden snapshot", "start the machine"]
 accelerator:
-  description: V(kvm) or V(tcg), where this call started the machine; V(unchanged) where another run did meanwhile.
+  description:
+    - V(kvm), V(uml) or V(tcg), where this call started the machine; V(unchanged) where another run did meanwhile.
   returned: when started
   type: str
   sample: tcg
@@ -251,7 +257,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
         },
     },
-    "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
+    "accelerator": {"type": "str", "choices": ["auto", "kvm", "uml", "tcg"], "default": "auto"},
     "cpu_model": {"type": "str", "default": ""},
     "boot_timeout_seconds": {"type": "int", "default": 180},
     "stop_timeout_seconds": {"type": "int", "default": 120},

@@ -74,6 +74,11 @@ options:
     description: The directory of the machine image; if it is not there, programs and space to build it are asked for.
     type: path
     required: true
+  accelerator:
+    description: How the machines are to run, as for M(apiary.swarm.qemu_machine).
+    type: str
+    choices: [auto, kvm, uml, tcg]
+    default: auto
   snapshot_cache:
     description: Where golden snapshots are kept, if new machines are made from one.
     type: path
@@ -121,6 +126,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "lan_network": {"type": "str", "required": True},
     "loopback_network": {"type": "str", "required": True},
     "image": {"type": "path", "required": True},
+    "accelerator": {"type": "str", "choices": ["auto", "kvm", "uml", "tcg"], "default": "auto"},
     "snapshot_cache": {"type": "path", "default": ""},
 }
 

@@ -22,6 +22,8 @@ description:
   - The snapshot is known by everything that must match, the machine image, QEMU's version and command line, the
     accelerator (and under KVM the host's CPU), memory, CPUs and the size of the disk, and by the tags of its images.
     A change of these makes another snapshot; M(apiary.swarm.cache_prune) removes those that are no longer used.
+  - Under User Mode Linux, which cannot keep a machine's memory, the snapshot is the template's disk alone, after a
+    shutdown. It is known by the machine image, the size of the disk and the tags of its images.
   - One that is not as it was written is thrown away and built again. An interrupted build leaves nothing that counts as
     a snapshot, and no machine that runs on. If several builds want the same snapshot at once, one builds and all others
     wait for it.
@@ -52,9 +54,11 @@ options:
     type: int
     default: 10
   accelerator:
-    description: V(auto) uses KVM where booting a kernel under it works, and emulation elsewhere.
+    description:
+      - V(auto) uses KVM where booting a kernel under it works, and emulation (V(tcg)) elsewhere. V(uml) is
+        User Mode Linux, which has to be asked for. A machine whose disk only one of them can read goes on with that.
     type: str
-    choices: [auto, kvm, tcg]
+    choices: [auto, kvm, uml, tcg]
     default: auto
   cpu_model:
     description: QEMU's CPU model. Empty means the host's under KVM, and one without AVX under emulation.
@@ -147,7 +151,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "memory_mib": {"type": "int", "default": 1024},
     "cpus": {"type": "int", "default": 1},
     "disk_gib": {"type": "int", "default": 10},
-    "accelerator": {"type": "str", "choices": ["auto", "kvm", "tcg"], "default": "auto"},
+    "accelerator": {"type": "str", "choices": ["auto", "kvm", "uml", "tcg"], "default": "auto"},
     "cpu_model": {"type": "str", "default": ""},
     "boot_timeout_seconds": {"type": "int", "default": 180},
     "snapshot": {"type": "dict", "options": IMAGES_SPEC, "required": True},

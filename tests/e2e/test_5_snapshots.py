@@ -51,6 +51,7 @@ def cluster_of(directory: Path, name: str, network: int, hosts: list[str]) -> Cl
         "qemu_machine_cache_dir": str(directory / "cache"),
         "qemu_machine_memory_mib": 512,
         "qemu_machine_snapshot_images": [],
+        "qemu_machine_accelerator": "tcg",  # only QEMU keeps a machine's memory, and emulation works everywhere
     }
     return Cluster(str(inventory), settings, state=directory)
 
