@@ -19,6 +19,10 @@ def test_promise(verdicts: dict[str, dict[str, Any]], promise: str) -> None:
     assert not verdicts[promise]["findings"], PROMISES[promise][0]
 
 
+def test_networks_to_come_will_not_meet_the_machines_own_either(verdicts: dict[str, dict[str, Any]]) -> None:
+    assert not verdicts["networks"]["remarks"]
+
+
 def test_verifying_in_check_mode_finds_the_same(
     made: Cluster, verdicts: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -91,7 +91,9 @@ class Cluster:
         }
 
     def sight(self) -> Sight:
-        swarm = Swarm("c1", NOW, list(self.nodes.values()), {"web": self.service}, self.tasks)
+        swarm = Swarm(
+            "c1", NOW, list(self.nodes.values()), {"web": self.service}, self.tasks, address_pools=["10.0.0.0/8"]
+        )
         seen = Seen(
             list(self.hosts.values()), self.engines, swarm if self.has_swarm else None, {"services": {"web": WEB}}
         )
@@ -231,6 +233,10 @@ def put_aside(cluster: Cluster) -> None:
     cluster.nodes["w1"]["Spec"]["Labels"]["apiary.maintenance.availability"] = "active"
 
 
+def behind_a_nat(cluster: Cluster) -> None:
+    cluster.hosts["w1"] = replace(cluster.hosts["w1"], networks={"10.0.2.0/24": "NAT"})
+
+
 def even(cluster: Cluster) -> None:
     cluster.hosts["w1"] = replace(cluster.hosts["w1"], role="manager")
     cluster.nodes["w1"]["Spec"]["Role"] = "manager"
@@ -244,6 +250,10 @@ def even(cluster: Cluster) -> None:
         (slow, "the clock of w1 is 5 min slow"),
         (updating, "shop_web: its update is under way"),
         (put_aside, "w1 was drained to be stopped or restarted: playbooks/start.yml gives it its work back"),
+        (
+            behind_a_nat,
+            "the swarm takes the addresses of its networks from 10.0.0.0/8, which meets 10.0.2.0/24 (NAT of w1)",
+        ),
         (even, "2 managers tolerate the loss of 0, as 1 would"),
     ],
 )
