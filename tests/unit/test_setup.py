@@ -1,6 +1,6 @@
 # Copyright: The Apiary developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""scripts/setup in a tree of its own, on systems that pretend: what it asks for, in whose words, and with which tools."""
+"""scripts/setup in a tree of its own, on systems that pretend: what it asks for, in whose words, with which tools."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 #: what POSIX has, and what macOS has besides (mktemp): no flock, realpath, sha256sum, stat or timeout
-TOOLS = "awk cat cmp dirname env grep head id ls mkdir mktemp mv rm sed sh sleep tail tee tr".split()
+TOOLS = (
+    *("awk", "cat", "cmp", "dirname", "env", "grep", "head", "id", "ls", "mkdir", "mktemp", "mv", "rm"),
+    *("sed", "sh", "sleep", "tail", "tee", "tr"),
+)
 BUSYBOX = shutil.which("busybox")
 SHELLS = ["sh", "bash --posix", *(["busybox sh"] if BUSYBOX else [])]
 
@@ -68,8 +71,8 @@ class System:
             if not (self.stubs / applet).exists():
                 (self.stubs / applet).symlink_to(BUSYBOX)
 
-    def run(self, *arguments: str, shell: str = "sh", **environment: str) -> tuple[int, str]:
-        name, *options = shell.split()
+    def run(self, *arguments: str, interpreter: str = "sh", **environment: str) -> tuple[int, str]:
+        name, *options = interpreter.split()
         done = subprocess.run(
             [shutil.which(name) or name, *options, "scripts/setup", *arguments],
             cwd=self.tree,
@@ -97,13 +100,13 @@ def linux(tmp_path: Path) -> System:
 
 @pytest.mark.parametrize(("inventory", "shell"), [*(("virtualbox", shell) for shell in SHELLS), ("ssh", "sh")])
 def test_mac_needs_nothing_but_ssh_and_python(mac: System, inventory: str, shell: str) -> None:
-    status, output = mac.run(shell=shell, INVENTORY=inventory)
+    status, output = mac.run(interpreter=shell, INVENTORY=inventory)
     assert (status, output.splitlines()[-2:]) == (
         0,
         ["setup: installed Ansible collections from Galaxy", "setup: done"],
     )
     assert (mac.tree / "collections/ansible_collections/community/docker").is_dir()
-    assert mac.run(shell=shell, INVENTORY=inventory) == (0, "")
+    assert mac.run(interpreter=shell, INVENTORY=inventory) == (0, "")
     assert [path.name for path in (mac.tree / ".cache").glob("setup.work.*")] == []
 
 
@@ -111,9 +114,9 @@ def test_mac_needs_nothing_but_ssh_and_python(mac: System, inventory: str, shell
 def test_tools_of_busybox_will_do(linux: System) -> None:
     linux.use_busybox()
     linux.add("ssh")
-    status, output = linux.run(shell="busybox sh", INVENTORY="ssh")
+    status, output = linux.run(interpreter="busybox sh", INVENTORY="ssh")
     assert (status, output.splitlines()[-1]) == (0, "setup: done")
-    assert linux.run(shell="busybox sh", INVENTORY="ssh") == (0, "")
+    assert linux.run(interpreter="busybox sh", INVENTORY="ssh") == (0, "")
 
 
 def test_changed_requirements_are_installed(mac: System) -> None:
@@ -232,8 +235,7 @@ def calls_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "tool",
-    ["timeout ", "sha256sum", "realpath", "stat ", "type -P", "mapfile", "sed -i", "--no-run-if-empty", "date -d"],
+    "tool", ["timeout ", "sha256sum", "realpath", "stat ", "type -P", "mapfile", "sed -i", "cksum", "date -d", "[[ "]
 )
 def test_setup_uses_what_all_systems_have(tool: str) -> None:
     assert tool not in calls_of(ROOT / "scripts" / "setup")
