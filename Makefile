@@ -14,11 +14,16 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # Ansible refuses to start in a locale that is not UTF-8, or that the system does not have.
 export LC_ALL := C.UTF-8
+ifeq ($(shell uname -s),Darwin)
+export LC_ALL := en_US.UTF-8
+# Ansible's workers are forks, which macOS would end at their first use of some of its libraries.
+export OBJC_DISABLE_INITIALIZE_FORK_SAFETY := YES
+endif
 
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/$(INVENTORY)
 PYTEST = .venv/bin/pytest $(ARGS)
 SHELL_SCRIPTS = $(shell find .ci scripts roles images molecule tests examples -type f ! -path '*/__pycache__/*' \
-  -exec awk 'FNR == 1 && /^\#!.*(\/| )(ba|da)?sh$$/ {print FILENAME} {nextfile}' {} +)
+  -exec awk 'FNR == 1 && /^\#!.*(\/| )(ba|da)?sh$$/ {print FILENAME}' {} +)
 
 # Tests that make clusters use the engine that answers; where none does, they get one of their own.
 WITH_ENGINE = scripts/with-engine

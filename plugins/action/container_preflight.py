@@ -29,6 +29,7 @@ class ActionModule(ApiaryAction):
     variable_prefixes: ClassVar = {"nodes": "container_machine_"}
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        preflight.require_linux("container_machine")
         nodes: list[dict[str, Any]] = params["nodes"]
         networks = {
             "entrypoint": (_LOOPBACK_VARIABLE, params["loopback_network"]),

@@ -80,6 +80,7 @@ class ActionModule(ApiaryAction):
                     write_private(store.directory / "config.json", store.without_current())
                 shutil.rmtree(store.tls_directory(name).parent, ignore_errors=True)
                 shutil.rmtree(store.meta_path(name).parent)
+                store.drop_empty_directories(name)
             if directory.exists():
                 shutil.rmtree(directory)
                 with suppress(OSError):  # the directory of the cluster, where it holds nothing else
@@ -101,6 +102,8 @@ def _write(store: Store, name: str, wanted: Mapping[Path, bytes], found: Mapping
                 write_private(path, wanted[path], 0o644 if path.name == "meta.json" else 0o600)
         for path in set(found) - set(wanted):
             path.unlink()
+        if set(found) - set(wanted):
+            store.drop_empty_directories(name)
     except OSError as error:
         raise ApiaryError(
             f"cannot write the context {name} to {store.directory}: {error}. Set access_docker_config, or "

@@ -16,6 +16,8 @@ from ansible_collections.apiary.swarm.plugins.module_utils.image_cache import Im
 from ansible_collections.apiary.swarm.plugins.module_utils.image_source import images_of
 from ansible_collections.apiary.swarm.plugins.modules.image_build import ARGUMENT_SPEC
 
+_UNBASED = ", from what its Dockerfile names, which that engine pulls"
+
 
 class ActionModule(ApiaryAction):
     """Build what the cache lacks, one image after the other."""
@@ -35,7 +37,7 @@ class ActionModule(ApiaryAction):
         built = []
         with connect(params["docker"], timeout_seconds=TIMEOUT_SECONDS) as api:
             for image in lacking_images:
-                Display().display(f"  building {image.reference} on {engine}")
+                Display().display(f"  building {image.reference} on {engine}{'' if image.base else _UNBASED}")
                 if build(api, image, cache, engine):
                     built.append(image.reference)
         return {"changed": bool(built), "built": built}

@@ -22,7 +22,7 @@ class ActionModule(ApiaryAction):
     argument_spec = ARGUMENT_SPEC
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        images = images_of(params)
+        images = images_of(params, str(self._templar.template(task_vars.get("project_dir") or "")))
         names = {}
         if params["registry"]:
             registry = registry_of(params, images)

@@ -31,6 +31,7 @@ class ActionModule(ApiaryAction):
     variable_prefixes: ClassVar = {"machines": "qemu_machine_"}
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        preflight.require_linux("qemu_machine")
         machines: list[dict[str, Any]] = params["machines"]
         directory, image = Path(params["cluster_directory"]), Path(params["image"])
         problems = [

@@ -47,8 +47,11 @@ options:
         elements: str
         default: []
   base:
-    description: An image to build all on, the Dockerfiles' C(ARG BASE), instead of those made by C(bootstrap.sh); the
-      engine that builds pulls it.
+    description:
+      - An image to build all on, the Dockerfiles' C(ARG BASE), instead of those made by C(bootstrap.sh); the engine that
+        builds pulls it.
+      - Where C(bootstrap.sh) cannot work, on a controller that is no Debian system and has no mmdebstrap, empty means
+        what each Dockerfile names, if it names one.
     type: str
     default: ""
   debian_suite:

@@ -108,7 +108,7 @@ class Guest:
             raise ApiaryError(f"{where} did not {what} within {seconds:g} s: look at the machine's console") from None
         except FileNotFoundError:
             raise ApiaryError(
-                "this computer has no ssh: install the OpenSSH client (apt-get install openssh-client)"
+                "this computer has no ssh: install the OpenSSH client (on Debian: apt-get install openssh-client)"
             ) from None
         if answer.status == 255:
             remedy = next(advice for pattern, advice in _REMEDIES if re.search(pattern, answer.text))

@@ -16,6 +16,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,13 @@ class Store:
         """Return what there should be of it."""
         tls = {self.tls_directory(name) / file: content for file, content in tls_files(docker).items()}
         return {self.meta_path(name): metadata(name, cluster, docker), **tls}
+
+    def drop_empty_directories(self, name: str) -> None:
+        """Remove the directories that only the context has needed; one that holds anything stays."""
+        tls, meta = self.tls_directory(name), self.meta_path(name).parent
+        for directory in (tls, tls.parent, tls.parent.parent, meta, meta.parent, meta.parent.parent):
+            with suppress(OSError):
+                directory.rmdir()
 
     def current(self) -> str:
         """Return the name of the context that the client uses when none is named."""

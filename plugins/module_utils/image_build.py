@@ -32,9 +32,13 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def bootstrap_problem() -> str:
     """Return why no image base can be made on this computer; empty when one can."""
     if not shutil.which("mmdebstrap"):
-        return "mmdebstrap is missing on this computer, it makes the image base: apt-get install mmdebstrap"
+        return (
+            "mmdebstrap is missing on this computer, it makes the image base: on Debian, apt-get install mmdebstrap; "
+            "elsewhere, if there is none to be had, set image_base to an image that nodes can pull, such as "
+            "python:3-slim (docs/images.md)"
+        )
     if os.geteuid() != 0 and not shutil.which("newuidmap"):
-        return "newuidmap is missing, mmdebstrap needs it to work without root: apt-get install uidmap"
+        return "newuidmap is missing, mmdebstrap needs it to work without root: on Debian, apt-get install uidmap"
     return ""
 
 

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
 import tarfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +51,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: the build argument that names what an image is built on
 _BASE_ARGUMENT = "BASE"
+_BASE_DEFAULT = re.compile(r"^ARG BASE=\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,11 @@ def content_tag(
     return _tag(context, built_on, _arguments(args or {}, str(context)))
 
 
-def images_of(params: Mapping[str, Any]) -> list[Image]:
-    """Return the images of the options in IMAGES_SPEC; ApiaryError names what is wrong with an entry."""
+def images_of(params: Mapping[str, Any], project: str = "") -> list[Image]:
+    """Return the images of the options in IMAGES_SPEC; ApiaryError names what is wrong with an entry.
+
+    *project* is the value of the inventory's ``project_dir``, which contexts are said by, where there is one.
+    """
     images = []
     for entry in params["images"]:
         context = Path(entry["context"])
@@ -172,7 +178,7 @@ def images_of(params: Mapping[str, Any]) -> list[Image]:
                 f"image_list: {entry['repository']!r}, the repository of {entry['name']}, is none: its name in the "
                 "registry, without the registry (that is image_registry) and without a tag; for example ann/get-started"
             )
-        _require_dockerfile(context, f"image_list: {entry['name']}: ")
+        _require_dockerfile(context, f"image_list: {entry['name']}: ", project)
         base = _base_of(context, params["base"], params["debian_suite"])
         args = _arguments(entry["args"], f"image_list: {entry['name']}")
         tag = entry["tag"] or _tag(context, base, args)
@@ -225,12 +231,14 @@ def _refuse_duplicates(images: Sequence[Image]) -> None:
             )
 
 
-def _require_dockerfile(context: Path, what: str = "") -> None:
+def _require_dockerfile(context: Path, what: str = "", project: str = "") -> None:
     if not (context / "Dockerfile").is_file():
         state = "has no Dockerfile" if context.is_dir() else "is no directory"
-        raise ApiaryError(
-            f"{what}{context} {state}: an image is built from a directory with a Dockerfile; correct its 'context'"
-        )
+        remedy = "correct its 'context', or project_dir, where it is said by that"
+        if project:
+            under = Path(os.path.normpath(project)) in Path(os.path.normpath(context)).parents
+            remedy = f"correct project_dir, which is {project}, or its 'context'" if under else "correct its 'context'"
+        raise ApiaryError(f"{what}{context} {state}: an image is built from a directory with a Dockerfile; {remedy}")
 
 
 def _own_base(context: Path) -> Path | None:
@@ -239,9 +247,21 @@ def _own_base(context: Path) -> Path | None:
     return own if (own / _PACKAGES).is_file() else None
 
 
+def _makes_bases() -> bool:
+    """Say whether this computer makes bases of Debian's packages: a Debian system does, or gets the tool to."""
+    return bool(shutil.which("mmdebstrap")) or Path("/etc/debian_version").exists()
+
+
 def _base_of(context: Path, base: str, debian_suite: str) -> Base | str:
+    """Return what *context* is built on: *base*, or a base of ours, or ("") what its Dockerfile names.
+
+    Where no base of ours can be made, as on macOS, the Dockerfile's stands in, if it names one.
+    """
     if base:
         return base
+    dockerfile = context / "Dockerfile"
+    if not _makes_bases() and dockerfile.is_file() and _BASE_DEFAULT.search(dockerfile.read_text()):
+        return ""
     if own := _own_base(context):
         ours = Base(own, debian_suite)
         if not ours.script.is_file():

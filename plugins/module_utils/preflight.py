@@ -6,21 +6,24 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import platform
 import re
 import shutil
 import socket
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import API_PORT
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.qemu import SSH_PORT
 
 #: ports that every machine forwards besides those asked for
 OWN_PORTS = frozenset({("tcp", API_PORT), ("tcp", SSH_PORT)})
-#: sun_path of unix(7), less its closing NUL
-SOCKET_PATH_LIMIT = 107
+#: bytes of a socket's path: sun_path of Linux's unix(7), and that of macOS and the BSDs, less the closing NUL
+SOCKET_PATH_LIMIT = 107 if sys.platform == "linux" else 103
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _MINIMUM_MEMORY_MIB = 512
 _MINIMUM_DISK_GIB = 2
@@ -29,6 +32,15 @@ _MINIMUM_DISK_GIB = 2
 def report(problems: Iterable[str]) -> str:
     """Return the problems as one message."""
     return "Nothing has been changed. Before the machines can be made:\n" + "\n".join(f"  - {p}" for p in problems)
+
+
+def require_linux(provider: str) -> None:
+    """Refuse, before all else, a *provider* whose machines need this computer's kernel to be Linux."""
+    if (system := platform.system()) != "Linux":
+        raise ApiaryError(
+            f"machine_provider is {provider}, which needs Linux, and this computer has {system}: run Apiary on Linux "
+            "or in a Linux VM, or use INVENTORY=ssh (docs/hosts.md) or INVENTORY=virtualbox (docs/virtualbox.md)"
+        )
 
 
 def host_ports(forwarded_ports: Iterable[Mapping[str, Any]]) -> set[tuple[str, int]]:

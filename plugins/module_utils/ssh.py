@@ -198,13 +198,13 @@ class Host:
 
     def problem(self) -> str:
         """Say why its sockets cannot be made; nothing where they can."""
-        longest = max(len(str(self.control)) + _CONTROL_SUFFIX, len(str(self.socket)))
+        longest = max(len(os.fsencode(self.control)) + _CONTROL_SUFFIX, len(os.fsencode(self.socket)))
         if longest <= SOCKET_PATH_LIMIT:
             return ""
         return (
             f"existing_machine_socket_dir is {self.directory}, which is too long for the path of a socket of "
-            f"{self.target.name} ({longest} characters, {SOCKET_PATH_LIMIT} are allowed): choose a shorter one, such "
-            "as /run/user/1000/apiary"
+            f"{self.target.name} ({longest} bytes, {SOCKET_PATH_LIMIT} are allowed): choose a shorter one, such "
+            "as ~/.apiary"
         )
 
     # The connection
@@ -237,7 +237,7 @@ class Host:
             raise ApiaryError(f"{self.target.where} did not {what} within {seconds:g} s") from None
         except FileNotFoundError:
             raise ApiaryError(
-                "this computer has no ssh: install the OpenSSH client (apt-get install openssh-client)"
+                "this computer has no ssh: install the OpenSSH client (on Debian: apt-get install openssh-client)"
             ) from None
 
     def forward(self, engine: str, *, as_root: bool) -> None:

@@ -176,7 +176,17 @@ def host_problems(
     return problems
 
 
-def iso_problems(url: str, storage: Path, open_url: Callable[..., Any] = urllib.request.urlopen) -> list[str]:
+def open_url(request: urllib.request.Request, timeout: float) -> Any:
+    """Open a URL, through the proxies that the environment names, if it names any.
+
+    On macOS urlopen() asks the system for proxies, which a process that was forked without exec, as Ansible's workers
+    are, does not survive (github.com/ansible/ansible/issues/76322).
+    """
+    proxies = urllib.request.ProxyHandler(urllib.request.getproxies_environment())
+    return urllib.request.build_opener(proxies).open(request, timeout=timeout)
+
+
+def iso_problems(url: str, storage: Path, open_url: Callable[..., Any] = open_url) -> list[str]:
     """Check that the ISO can be had for a machine that is to be made."""
     cached = storage / "cache" / "boot2docker.iso"
     remedy = (

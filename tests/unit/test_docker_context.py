@@ -151,6 +151,29 @@ def test_context_is_taken_back_with_all_of_its_files(home: Home, docker: dict[st
     assert not home.access.parent.exists()
 
 
+def test_context_that_was_alone_leaves_no_directories(home: Home, docker: dict[str, Any]) -> None:
+    home.config.mkdir(parents=True)
+    home.run(docker=docker)
+    home.run("absent", docker=docker)
+    assert list(home.config.iterdir()) == []
+
+
+def test_directory_that_holds_something_stays(home: Home, docker: dict[str, Any]) -> None:
+    home.run(docker=docker)
+    other = home.config / "contexts" / "tls" / "another" / "docker" / "ca.pem"
+    other.parent.mkdir(parents=True)
+    other.write_text("theirs")
+    home.run("absent", docker=docker)
+    assert other.read_text() == "theirs"
+    assert not (home.config / "contexts" / "meta").exists()
+
+
+def test_endpoint_that_has_no_tls_any_more_leaves_no_directory_of_keys(home: Home, docker: dict[str, Any]) -> None:
+    home.run(docker=docker)
+    home.run(docker=PLAIN)
+    assert [path.name for path in (home.config / "contexts").iterdir()] == ["meta"]
+
+
 def test_cluster_directory_with_other_things_stays(home: Home, docker: dict[str, Any]) -> None:
     home.run(docker=docker)
     (home.access.parent / "pki").mkdir()

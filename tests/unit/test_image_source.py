@@ -10,9 +10,12 @@ import re
 import tarfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from ansible_collections.apiary.swarm.plugins.action import image_preflight
+from ansible_collections.apiary.swarm.plugins.module_utils import image_source
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.image_source import (
     Base,
@@ -242,6 +245,69 @@ def test_what_is_wrong_with_an_entry_is_named(images: Path, changes: dict[str, A
     with pytest.raises(ApiaryError) as error:
         images_of(params(entry(images, **changes)))
     assert [word for word in words if word not in str(error.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("context", "remedy"),
+    [
+        ("/old/apiary/inventories/mine/../../images/web", "correct project_dir, which is /old/apiary"),
+        ("/elsewhere/web", "correct its 'context'"),
+    ],
+)
+def test_missing_context_is_blamed_on_what_says_where_it_is(images: Path, context: str, remedy: str) -> None:
+    with pytest.raises(ApiaryError) as error:
+        images_of(params(entry(images, context=context)), "/old/apiary")
+    assert str(error.value).startswith(f"image_list: apiary/web: {context} is no directory")
+    assert f"Dockerfile; {remedy}" in str(error.value)
+
+
+def test_preflight_names_project_dir_with_its_value() -> None:
+    made = image_preflight.ActionModule.__new__(image_preflight.ActionModule)
+    made._templar = MagicMock(template=lambda text: text.replace("{{ inventory_dir }}", "/old/mine"))
+    with pytest.raises(ApiaryError, match=r"correct project_dir, which is /old/mine/\.\./\.\."):
+        made.outcome(params(entry(Path("/old/mine/../../images"))), {"project_dir": "{{ inventory_dir }}/../.."})
+
+
+def test_filter_says_that_project_dir_may_be_wrong() -> None:
+    with pytest.raises(ApiaryError, match=r"/old/images/web is no directory.*project_dir"):
+        content_tag(Path("/old/images/web"))
+
+
+@pytest.fixture
+def cannot_make_bases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_source, "_makes_bases", lambda: False)
+
+
+@pytest.mark.usefixtures("cannot_make_bases")
+def test_where_no_base_can_be_made_the_dockerfiles_own_stands_in(images: Path) -> None:
+    (images / "web/Dockerfile").write_text("ARG BASE=python:3-slim\nFROM ${BASE}\n")
+    for _ in range(2):
+        (image,) = images_of(params(entry(images)))
+        assert (image.base, image.build_arguments, bases_of([image])) == ("", {}, [])
+        assert image.tag == content_tag(images / "web")
+        own_base(images)
+
+
+@pytest.mark.usefixtures("cannot_make_bases")
+def test_a_base_that_nothing_stands_in_for_is_still_asked_for(images: Path) -> None:
+    (image,) = images_of(params(entry(images)))
+    assert isinstance(image.base, Base)
+
+
+@pytest.mark.usefixtures("cannot_make_bases")
+@pytest.mark.parametrize("name", ["web", "visualizer", "redis", "ingress", "registry"])
+def test_each_image_that_we_ship_names_what_it_can_be_built_on(name: str) -> None:
+    (image,) = images_of(params(entry(PROJECT / "images", context=str(PROJECT / "images" / name))))
+    assert image.base == ""
+
+
+@pytest.mark.parametrize(("debian", "tool", "makes"), [(True, None, True), (False, "/x", True), (False, None, False)])
+def test_debian_systems_make_bases_and_who_else_has_the_tool(
+    monkeypatch: pytest.MonkeyPatch, debian: bool, tool: str | None, makes: bool
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: tool)
+    monkeypatch.setattr(Path, "exists", lambda self: debian)
+    assert image_source._makes_bases() is makes
 
 
 def test_one_name_for_two_images_is_refused(images: Path) -> None:

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import runpy
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.apiary.swarm.plugins.action import container_preflight, qemu_preflight
 from ansible_collections.apiary.swarm.plugins.module_utils import preflight
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 
 LOOPBACK, LAN = "127.0.99.0/24", "192.168.99.0/24"
 
@@ -34,6 +37,20 @@ def address_problems(machines: list[dict[str, Any]], loopback: str = LOOPBACK, l
         "lan_address": ("qemu_machine_lan_network", lan),
     }
     return preflight.address_problems(machines, networks, "qemu_machine_number")
+
+
+@pytest.mark.parametrize("action", [qemu_preflight, container_preflight])
+def test_other_systems_are_refused_before_all_else(monkeypatch: pytest.MonkeyPatch, action: Any) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    made = action.ActionModule.__new__(action.ActionModule)
+    with pytest.raises(ApiaryError, match=r"which needs Linux, and this computer has Darwin.*INVENTORY=virtualbox"):
+        made.outcome({}, {})
+
+
+@pytest.mark.parametrize(("system", "limit"), [("linux", 107), ("darwin", 103)])
+def test_path_of_a_socket_has_the_systems_limit(monkeypatch: pytest.MonkeyPatch, system: str, limit: int) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    assert runpy.run_path(preflight.__file__)["SOCKET_PATH_LIMIT"] == limit
 
 
 def test_two_sound_machines_have_no_problem() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -172,6 +173,17 @@ def test_make_help_names_every_target() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE)) - {"dev", "inventory"}  # steps of others
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"^  make ([a-z0-9-]+) +\S", shown, re.MULTILINE)) == targets
+
+
+@pytest.mark.parametrize(("system", "settings"), [("Linux", "C.UTF-8 unset"), ("Darwin", "en_US.UTF-8 YES")])
+def test_make_runs_ansible_as_the_system_wants(tmp_path: Path, system: str, settings: str) -> None:
+    (tmp_path / "uname").write_text(f"#!/bin/sh\necho {system}\n")
+    (tmp_path / "uname").chmod(0o755)
+    show = "show:; @echo $$LC_ALL $${OBJC_DISABLE_INITIALIZE_FORK_SAFETY-unset}"
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    command = ["make", f"--eval={show}", "show"]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": path}, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{settings}\n"
 
 
 @pytest.mark.parametrize("playbook", re.findall(r"playbooks/\S+\.yml", (ROOT / "Makefile").read_text()))

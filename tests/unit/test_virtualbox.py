@@ -165,6 +165,13 @@ def test_iso_can_be_had(tmp_path: Path, url: str, open_url: Any, expected: str) 
     assert expected in "".join(problems)
 
 
+def test_the_system_is_not_asked_for_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request._opener", None)
+    monkeypatch.setattr("urllib.request.getproxies", MagicMock(side_effect=AssertionError("kills a worker on macOS")))
+    with virtualbox.open_url(urllib.request.Request(Path(__file__).as_uri()), timeout=5) as answer:  # noqa: S310  a file
+        assert answer.read(1) == b"#"
+
+
 def test_cached_iso_asks_nobody(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "boot2docker.iso").touch()
