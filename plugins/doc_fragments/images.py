@@ -48,8 +48,8 @@ options:
         default: []
   base:
     description:
-      - An image to build all on, the Dockerfiles' C(ARG BASE), instead of those made by C(bootstrap.sh); the engine that
-        builds pulls it.
+      - An image to build all on, the Dockerfiles' C(ARG BASE), instead of those made by C(bootstrap.sh); the engine
+        that builds pulls it.
       - Where C(bootstrap.sh) cannot work, on a controller that is no Debian system and has no mmdebstrap, empty means
         what each Dockerfile names, if it names one.
     type: str
