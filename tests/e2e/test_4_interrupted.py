@@ -20,14 +20,16 @@ TASKS = [
     "Deploy the stack",
     "Wait until the stack runs",
 ]
+#: more than one on a machine
+REPLICAS = 3
 
 
 @pytest.fixture(scope="module")
 def cluster(qemu: Cluster) -> Cluster:
-    """The cluster of which nothing is left; it gets the one service that is counted, as each takes its time."""
+    """The cluster of which nothing is left; it gets one service with few tasks, as each takes its time."""
     if qemu.directory.exists():
         qemu.play("destroy", *CONFIRMED)
-    return replace(qemu, settings={**qemu.settings, "stack_services": ["web"]})
+    return replace(qemu, settings={**qemu.settings, "stack_services": ["web"], "web_replicas": REPLICAS})
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -38,9 +40,9 @@ def test_run_is_killed_in(cluster: Cluster, task: str) -> None:
 def test_next_run_finishes_the_job(cluster: Cluster) -> None:
     output = cluster.play("site").output
     assert "getstartedlab_web" in output
-    assert len(cluster.web_containers()) == 5
+    assert len(cluster.web_containers()) == REPLICAS
     for machine in cluster.machines:
-        assert len(cluster.answers(machine, 20)) == 5
+        assert len(cluster.answers(machine, 4 * REPLICAS)) == REPLICAS
     assert cluster.play("site").changed == 0
 
 
