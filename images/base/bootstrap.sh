@@ -15,7 +15,8 @@ packages=$(sed 's/#.*//' "${3:-$(dirname "$0")}/packages" | xargs | tr ' ' ,)
 # Modification times stay as the packages have them: Python trusts a compiled file by the time of its source.
 unset SOURCE_DATE_EPOCH PYTHONDONTWRITEBYTECODE
 
-# Single quotes: $1 is the new root, known to mmdebstrap. BusyBox as sh has its other commands built in, without a link each.
+# Single quotes: $1 is the new root, known to mmdebstrap. A pattern for the shell would be one of this system, which may
+# have another Python. BusyBox as sh has its other commands built in, without a link each.
 # shellcheck disable=SC2016
 exec mmdebstrap --variant=extract --format=tar \
   --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
@@ -31,5 +32,6 @@ exec mmdebstrap --variant=extract --format=tar \
   --extract-hook='cp "$1/usr/share/base-passwd/passwd.master" "$1/etc/passwd"' \
   --extract-hook='cp "$1/usr/share/base-passwd/group.master" "$1/etc/group"' \
   --extract-hook='[ ! -e "$1/usr/bin/busybox" ] || ln -sf busybox "$1/usr/bin/sh"' \
-  --extract-hook='[ ! -e "$1/usr/bin/python3" ] || chroot "$1" python3 -m compileall -q /usr/lib/python3 /usr/lib/python3.*' \
+  --extract-hook='[ ! -e "$1/usr/bin/python3" ] || chroot "$1" python3 -c "import compileall, glob, sys
+sys.exit(not all([compileall.compile_dir(path, quiet=1) for path in glob.glob(\"/usr/lib/python3*\")]))"' \
   "$suite" "$output"

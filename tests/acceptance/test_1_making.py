@@ -37,3 +37,13 @@ def test_site_ends_with_the_report(made: Cluster, site: str) -> None:
             assert f"{made.stack}_{service} 1/1 " in report
             assert f"{scheme}://{machine['entrypoint']}:{made.port_of(service)}" in report
     assert "export DOCKER_HOST=" in report
+
+
+def test_what_python_imports_at_a_start_is_compiled(made: Cluster) -> None:
+    """Else each start compiles it anew; the image is made on this computer, whose own Python may be another one."""
+    container, machine = next(iter(made.web_containers().items()))
+    check = "import json, os, sys; sys.exit(not os.path.exists(json.__cached__))"
+    with made.api(machine) as api:
+        asked = api.exec_create(container, ["/usr/bin/python3", "-c", check])
+        said = api.exec_start(asked["Id"])
+        assert api.exec_inspect(asked["Id"])["ExitCode"] == 0, said
