@@ -103,3 +103,4 @@ def test_checks_leave_the_cpu_of_an_emulated_machine_to_what_starts(
     for name in names:
         health = compose["services"][name]["healthcheck"]
         assert (health["interval"], health.get("start_period")) == (interval, start_period)
+        assert health.get("timeout") == ("120s" if "tcg" in accelerators else None)
