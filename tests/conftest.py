@@ -113,7 +113,6 @@ def qemu() -> Iterator[Cluster]:
     settings = {
         "cluster_name": "e2e",
         "qemu_machine_loopback_network": "127.0.98.0/24",
-        "health_interval": "30s",  # to ask takes half a second of an emulated CPU
     }
     with _own("inventories/qemu", settings) as cluster:
         yield cluster

@@ -58,7 +58,6 @@ def _keys(params: dict[str, Any]) -> set[str]:
             image,
             machine["cpu_model"],
             Path(params["cache_directory"]),
-            memory_mib=machine["memory_mib"],
             cpus=machine["cpus"],
         )
         keys.add(qemu_snapshot.recipe({**options, "boot_timeout_seconds": 0}, choice.accelerator).key)

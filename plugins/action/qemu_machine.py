@@ -139,7 +139,6 @@ def _start(machine: qemu.Machine, params: dict[str, Any]) -> str:
         machine.image,
         params["cpu_model"],
         cache,
-        memory_mib=machine.memory_mib,
         cpus=machine.cpus,
         unfit=_unfit(machine),
     )

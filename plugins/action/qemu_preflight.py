@@ -79,7 +79,6 @@ class ActionModule(ApiaryAction):
             problems += preflight.port_problems(machine["name"], machine["entrypoint"], wanted, _LOOPBACK_VARIABLE)
         problems += preflight.memory_problems(stopped, Path("/proc/meminfo").read_text())
         if params["accelerator"] == "uml":
-            problems += uml.memory_problems(stopped)
             problems += [missing] if (missing := uml.missing_programs()) else []
         new = [machine for machine in stopped if not any((directory / "machines" / machine["name"]).glob("disk.*"))]
         problems += preflight.space_problems("qemu_machine_state_dir", directory, len(new) * _MACHINE_BYTES)

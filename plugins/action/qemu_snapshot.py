@@ -29,7 +29,6 @@ class ActionModule(ApiaryAction):
             image,
             params["cpu_model"],
             Path(params["cache_directory"]),
-            memory_mib=params["memory_mib"],
             cpus=params["cpus"],
         )
         recipe = qemu_snapshot.recipe(params, choice.accelerator)

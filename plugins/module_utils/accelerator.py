@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.apiary.swarm.plugins.module_utils import uml
+from ansible_collections.apiary.swarm.plugins.module_utils import uml, xstate
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import lock, private_directory, write_private
 from ansible_collections.apiary.swarm.plugins.module_utils.qemu import KERNEL, QEMU, find_tool
 
@@ -25,8 +26,6 @@ from ansible_collections.apiary.swarm.plugins.module_utils.qemu import KERNEL, Q
 _PROBE_SECONDS = 10
 #: User Mode Linux takes two on an idle host, and it does its work with the processor's ordinary time
 _UML_PROBE_SECONDS = 40
-#: whether ``auto`` takes User Mode Linux where it boots: not before it has run for long enough to be trusted with that
-UML_UNASKED = False
 _PASSED = b"apiary: probe passed"
 _NAMES = {"kvm": "KVM", "uml": "User Mode Linux", "tcg": "emulation"}
 
@@ -45,11 +44,10 @@ def choose_accelerator(
     cpu_model: str,
     cache_directory: Path,
     *,
-    memory_mib: int,
     cpus: int,
     unfit: Mapping[str, str] | None = None,
 ) -> Choice:
-    """Return what a machine of that size runs with: for ``auto`` the fastest that works here and is taken unasked.
+    """Return what a machine with so many processors runs with: for ``auto`` the fastest that works here.
 
     *unfit* says of accelerators why this machine cannot have them.
     """
@@ -61,10 +59,7 @@ def choose_accelerator(
         return Choice("kvm", "KVM (it works here)")
     if "tcg" in unfit:
         return Choice("uml", f"User Mode Linux (KVM does not work: {kvm})")
-    if not UML_UNASKED:
-        hint = "qemu_machine_accelerator: uml may be much faster"
-        return Choice("tcg", f"emulation, which is slow (KVM does not work: {kvm}; {hint})")
-    mode = unfit.get("uml") or uml.size_problem(memory_mib, cpus) or _uml_problem(image, cache_directory)
+    mode = unfit.get("uml") or uml.size_problem(cpus) or _uml_problem(image, cache_directory)
     if not mode:
         return Choice("uml", f"User Mode Linux (KVM does not work: {kvm})")
     return Choice("tcg", f"emulation, which is slow (KVM does not work: {kvm}; nor does User Mode Linux: {mode})")
@@ -128,13 +123,15 @@ def _boot_under_kvm(image: Path, cpu_model: str) -> str:
 
 
 def _boot_under_uml(image: Path) -> str:
+    try:
+        command = uml.together([*xstate.preloaded(image.parent), *uml.probe_command(image)])
+    except ApiaryError as error:
+        return str(error)
     with tempfile.TemporaryDirectory(prefix="apiary-") as directory:
-        command = uml.together(uml.probe_command(image))
         try:
             probe = subprocess.run(
                 command,
                 cwd=directory,
-                env=uml.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

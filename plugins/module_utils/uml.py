@@ -3,9 +3,10 @@
 """The same machine under User Mode Linux: a kernel that is a process of the user's, where KVM does not work.
 
 Its network is a QEMU that runs no machine: a switch with the forwards, the LAN and the monitor that a machine under
-QEMU has, so that whatever asks for these does not see the difference. The two live and die together, in a process
-namespace of the machine's own: a kernel's other processes do not end with it, and once nobody traces them any more,
-they would go on with the machine's programs as programs of the host.
+QEMU has, so that whatever asks for these does not see the difference. The two live and die together, in namespaces of
+the machine's own: one of processes, as a kernel's other processes do not end with it, and once nobody traces them any
+more, they would go on with the machine's programs as programs of the host; and one of mounts, where the machine's
+memory is a file system, which must be one from which programs may run, and is gone with the machine.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from ansible_collections.apiary.swarm.plugins.module_utils import xstate
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import write_private
 from ansible_collections.apiary.swarm.plugins.module_utils.qemu import (
@@ -32,10 +33,10 @@ from ansible_collections.apiary.swarm.plugins.module_utils.qemu import (
 )
 
 #: programs and the Debian packages that bring them
-_PROGRAMS = {KERNEL: "user-mode-linux", "unshare": "util-linux", "bash": "bash"}
+_PROGRAMS = {KERNEL: "user-mode-linux", "unshare": "util-linux", "mount": "mount", "bash": "bash"}
 MODULES = Path("/usr/lib/uml/modules")
-#: where the kernel keeps the machine's memory: a file system in memory from which programs may run
-MEMORY = Path("/dev/shm")  # noqa: S108  the kernel makes its file there, and nobody else can open it
+#: as large as it likes, for the kernel asks for no more than the machine's memory
+_MEMORY = "mkdir -p memory\nmount -t tmpfs -o size=100%,mode=700,nosuid,nodev memory memory\nexport TMPDIR=$PWD/memory"
 _START_SECONDS = 30
 
 
@@ -90,13 +91,15 @@ def _joined(hub: int, *networks: str) -> list[str]:
 def together(*commands: Sequence[str]) -> list[str]:
     """Return a command that runs all of these until one of them ends, and then ends whatever they have started.
 
-    Whoever kills it kills them, too. That is what a process namespace is for; a user who is not root makes one within a
-    user namespace of his own.
+    Whoever kills it kills them, too. It is to be started in a directory of the machine's own, below which its memory
+    is. A user who is not root makes its namespaces within a user namespace of his own.
     """
     # no core: a kernel that panics would leave all its memory in one
-    script = "\n".join(["ulimit -c 0", *(f"{shlex.join(command)} &" for command in commands), "wait -n"])
-    user = () if os.geteuid() == 0 else ("--user", "--map-current-user")
-    return ["unshare", *user, "--pid", "--fork", "--kill-child", "--", "bash", "-c", script]
+    script = "\n".join(
+        ["set -e", "ulimit -c 0", _MEMORY, *(f"{shlex.join(command)} &" for command in commands), "wait -n"]
+    )
+    user = () if os.geteuid() == 0 else ("--user", "--map-current-user", "--keep-caps")
+    return ["unshare", *user, "--mount", "--pid", "--fork", "--kill-child", "--", "bash", "-c", script]
 
 
 def missing_programs() -> str:
@@ -107,29 +110,9 @@ def missing_programs() -> str:
     return "" if MODULES.is_dir() else f"{MODULES} is missing, the modules of {KERNEL}"
 
 
-def size_problem(memory_mib: int, cpus: int) -> str:
-    """Say why a machine of that size cannot run under User Mode Linux on this host; empty if it can."""
-    if cpus > 1:
-        return f"qemu_machine_cpus is {cpus}, and it has one"
-    if not MEMORY.is_dir():
-        return f"there is no {MEMORY} for the machine's memory"
-    if (size := shutil.disk_usage(MEMORY).total >> 20) < memory_mib:
-        return f"{MEMORY} has room for {size} MiB, and the machine's memory are {memory_mib}"
-    return ""
-
-
-def memory_problems(machines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Check that the memory of the machines that are to be started fits in the file system that it is kept in."""
-    if any(size_problem(machine["memory_mib"], machine["cpus"]) for machine in machines):
-        return []  # these run otherwise, or are refused one by one
-    needed = sum(machine["memory_mib"] for machine in machines)
-    free = shutil.disk_usage(MEMORY).free >> 20
-    if needed <= free:
-        return []
-    return [
-        f"{len(machines)} machines keep {needed} MiB of memory in {MEMORY}, which has {free} MiB free: make it larger "
-        f"('mount -o remount,size=...'), lower qemu_machine_memory_mib, or set qemu_machine_accelerator to tcg"
-    ]
+def size_problem(cpus: int) -> str:
+    """Say why a machine with so many processors cannot run under User Mode Linux; empty if it can."""
+    return f"qemu_machine_cpus is {cpus}, and it has one" if cpus > 1 else ""
 
 
 def boot_problem(console: str) -> str:
@@ -137,16 +120,11 @@ def boot_problem(console: str) -> str:
     lines = [line.strip() for line in console.splitlines() if line.strip()]
     panic = [line for line in lines if "Kernel panic" in line]
     said = (panic[:1] or lines or ["it said nothing"])[-1]
-    if "amx_tile" in Path("/proc/cpuinfo").read_text():
-        said += "; kernels before 6.13 do not run on processors with AMX: Debian's package user-mode-linux 7.2um1 does"
-    if "unshare" in said:
-        said += "; it needs a process namespace, for an ordinary user within a user namespace"
+    if xstate.processor_has_amx() and not find_tool(xstate.COMPILER):
+        said += "; on processors with AMX, kernels before 6.13 need a C compiler on the host: Debian's package gcc"
+    if said.startswith(("unshare:", "mount:")):
+        said += "; it needs namespaces of processes and mounts, for an ordinary user within a user namespace"
     return f"a kernel does not boot: {said}"
-
-
-def environment() -> dict[str, str]:
-    """Return the environment that a kernel runs in."""
-    return {**os.environ, "TMPDIR": str(MEMORY)}
 
 
 def run(machine: Machine, before: Sequence[str] = (), *, template: bool = False) -> subprocess.Popen[bytes]:
@@ -156,14 +134,16 @@ def run(machine: Machine, before: Sequence[str] = (), *, template: bool = False)
     nat, lan = (socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))
     ends = [*nat, *lan]
     try:
-        kernel = kernel_command(machine, (nat[0].fileno(), lan[0].fileno()), template=template)
+        kernel = [
+            *xstate.preloaded(machine.image.parent),
+            *kernel_command(machine, (nat[0].fileno(), lan[0].fileno()), template=template),
+        ]
         switch = switch_command(machine, (nat[1].fileno(), lan[1].fileno()))
         with machine.console_path.open("wb") as console:
             machine.console_path.chmod(0o600)
             process = subprocess.Popen(
                 [*before, *together(switch, kernel)],
                 cwd=machine.directory,
-                env=environment(),
                 pass_fds=[end.fileno() for end in ends],
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
@@ -185,7 +165,7 @@ def run(machine: Machine, before: Sequence[str] = (), *, template: bool = False)
 
 def start(machine: Machine) -> None:
     """Boot the machine, and leave it to itself."""
-    if problem := missing_programs() or size_problem(machine.memory_mib, machine.cpus):
+    if problem := missing_programs() or size_problem(machine.cpus):
         raise ApiaryError(f"{machine.name} cannot run under User Mode Linux: {problem} (qemu_machine_accelerator)")
     run(machine)
     record(machine, "uml")

@@ -123,8 +123,9 @@ options:
         default: tcp
   accelerator:
     description:
-      - V(auto) uses KVM where booting a kernel under it works, and emulation (V(tcg)) elsewhere. V(uml) is
-        User Mode Linux, which has to be asked for. A machine whose disk only one of them can read goes on with that.
+      - V(auto) uses KVM where booting a kernel under it works, else User Mode Linux (V(uml)) where its kernel boots and
+        the machine has one processor, else emulation (V(tcg)). A machine whose disk only one of them can read goes on
+        with that.
     type: str
     choices: [auto, kvm, uml, tcg]
     default: auto

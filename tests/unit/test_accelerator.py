@@ -27,7 +27,6 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         return answer
 
-    monkeypatch.setattr(accelerator, "UML_UNASKED", True)
     monkeypatch.setattr(os, "access", lambda *_: True)
     monkeypatch.setattr(accelerator, "_boot_under_kvm", boot("kvm"))
     monkeypatch.setattr(accelerator, "_boot_under_uml", boot("uml"))
@@ -39,7 +38,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def choose(cache: Path, wanted: str = "auto", unfit: dict[str, str] | None = None) -> accelerator.Choice:
-    return accelerator.choose_accelerator(wanted, Path("/cache/image"), "", cache, memory_mib=1024, cpus=1, unfit=unfit)
+    return accelerator.choose_accelerator(wanted, Path("/cache/image"), "", cache, cpus=1, unfit=unfit)
 
 
 @pytest.mark.parametrize(
@@ -72,17 +71,6 @@ def test_fastest_that_boots_is_chosen(
     assert choice.accelerator == chosen
     assert reason in choice.reason
     assert "\n" not in choice.reason
-
-
-def test_user_mode_linux_is_not_taken_unasked_but_named(
-    probes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(accelerator, "UML_UNASKED", False)
-    probes["kvm"] = NO_KVM
-    choice = choose(tmp_path)
-    assert choice.accelerator == "tcg"
-    assert "qemu_machine_accelerator: uml" in choice.reason
-    assert choose(tmp_path, unfit={"tcg": "the disk", "kvm": "the disk"}).accelerator == "uml"
 
 
 def test_what_was_seen_to_work_is_not_tried_again(probes: dict[str, Any], tmp_path: Path) -> None:
