@@ -278,7 +278,7 @@ def run_until(command: list[str], environment: Mapping[str, str], task: str, sec
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**environment, "PYTHONUNBUFFERED": "1"},
+        env={**environment, "PYTHONUNBUFFERED": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -348,6 +348,18 @@ def _of_containers(cluster: Cluster) -> list[str]:
         ]
 
 
+def _of_qemu(cluster: Cluster) -> list[str]:
+    """The processes of its machines, but not those that a kernel of User Mode Linux runs a guest's programs in."""
+    return [f"the process {pid}" for pid in processes(cluster.directory) if not _is_traced(pid)]
+
+
+def _is_traced(pid: int) -> bool:
+    try:
+        return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # it has ended meanwhile
+        return True
+
+
 def _of_docker_machine(cluster: Cluster) -> list[str]:
     storage = cluster.environment.get("MACHINE_STORAGE_PATH") or Path.home() / ".docker" / "machine"
     own = [store for store in stores(Path(storage)) if store.cluster == cluster.name]
@@ -374,5 +386,5 @@ _PARTS: dict[str, Callable[[Cluster], list[str]]] = {
     "container_machine": _of_containers,
     "docker_machine": _of_docker_machine,
     "existing_machine": _of_hosts,
-    "qemu_machine": lambda cluster: [f"the process {pid}" for pid in processes(cluster.directory)],
+    "qemu_machine": _of_qemu,
 }

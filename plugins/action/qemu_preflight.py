@@ -8,7 +8,10 @@ import platform
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ansible.utils.display import Display
+
 from ansible_collections.apiary.swarm.plugins.module_utils import preflight, qemu_snapshot, uml
+from ansible_collections.apiary.swarm.plugins.module_utils.accelerator import foreseen_emulation
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.qemu import QEMU, find_tool
@@ -86,4 +89,9 @@ class ActionModule(ApiaryAction):
             problems += preflight.space_problems("qemu_machine_cache_dir", image, _BUILD_BYTES)
         if problems:
             raise ApiaryError(preflight.report(problems))
+        if new and (reason := foreseen_emulation(params["accelerator"], max(machine["cpus"] for machine in new))):
+            Display().display(
+                f"  Machines are emulated here ({reason}): whatever they do takes minutes instead of seconds. "
+                "Containers as machines are much faster: INVENTORY=containers, with a Docker Engine on this computer."
+            )
         return {"changed": False, "problems": []}

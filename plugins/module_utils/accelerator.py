@@ -65,9 +65,26 @@ def choose_accelerator(
     return Choice("tcg", f"emulation, which is slow (KVM does not work: {kvm}; nor does User Mode Linux: {mode})")
 
 
+def foreseen_emulation(wanted: str, cpus: int) -> str:
+    """Say why machines will be emulated, as far as that can be told before there is a kernel to boot; empty if not."""
+    if wanted == "tcg":
+        return "qemu_machine_accelerator is tcg"
+    mode = uml.size_problem(cpus) or uml.missing_programs()
+    if wanted != "auto" or not mode:
+        return ""
+    closed = _kvm_closed()
+    return f"{closed or 'unless KVM turns out to work'}; and no User Mode Linux: {mode}"
+
+
+def _kvm_closed() -> str:
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return ""
+    return "/dev/kvm is closed to this user" if Path("/dev/kvm").exists() else "there is no /dev/kvm"
+
+
 def _kvm_problem(image: Path, cpu_model: str, cache_directory: Path) -> str:
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "/dev/kvm is closed to this user" if Path("/dev/kvm").exists() else "there is no /dev/kvm"
+    if closed := _kvm_closed():
+        return closed
     version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
     question = f"kvm | {platform.release()} | {version} | {cpu_model or 'host'}"
     return _remembered(cache_directory, question, lambda: _boot_under_kvm(image, cpu_model), failures=True)

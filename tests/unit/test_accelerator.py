@@ -73,6 +73,35 @@ def test_fastest_that_boots_is_chosen(
     assert "\n" not in choice.reason
 
 
+@pytest.mark.parametrize(
+    ("wanted", "device", "missing", "cpus", "expected"),
+    [
+        ("auto", False, "", 1, ""),
+        (
+            "auto",
+            False,
+            "linux.uml is missing",
+            1,
+            "/dev/kvm is closed to this user; and no User Mode Linux: linux.uml is",
+        ),
+        ("auto", True, "linux.uml is missing", 1, "unless KVM turns out to work; and no User Mode Linux: linux.uml is"),
+        ("auto", True, "", 2, "unless KVM turns out to work; and no User Mode Linux: qemu_machine_cpus is 2"),
+        ("uml", False, "linux.uml is missing", 1, ""),
+        ("kvm", False, "linux.uml is missing", 1, ""),
+        ("tcg", True, "", 1, "qemu_machine_accelerator is tcg"),
+    ],
+)
+def test_emulation_is_foreseen_where_nothing_else_can_work(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, device: bool, missing: str, cpus: int, expected: str
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: device)
+    monkeypatch.setattr(Path, "exists", lambda _path: True)
+    monkeypatch.setattr(uml, "missing_programs", lambda: missing)
+    foreseen = accelerator.foreseen_emulation(wanted, cpus)
+    assert foreseen.startswith(expected)
+    assert bool(foreseen) == bool(expected)
+
+
 def test_what_was_seen_to_work_is_not_tried_again(probes: dict[str, Any], tmp_path: Path) -> None:
     probes["kvm"] = NO_KVM
     assert [choose(tmp_path).accelerator, choose(tmp_path).accelerator] == ["uml", "uml"]
