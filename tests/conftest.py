@@ -25,14 +25,16 @@ from tests.scenarios import Scenarios, missing, no_engine, no_virtual_machines
 TESTS = Path(__file__).resolve().parent
 NEWEST_DEBIAN = "trixie"
 
-#: where the tests of a file are run, those of unnamed ones first; emulated machines have the computer for themselves
+#: where the tests of a file are run, those of unnamed ones first. Molecule's scenarios begin beside the first of all,
+#: and what is left of them is waited for before machines are emulated, which have the computer for themselves.
 _STAGES = {
     "acceptance": 1,
-    "molecule": 2,
-    "acceptance, virtual machines": 3,
-    "e2e": 4,
-    "acceptance, removal of virtual machines": 5,
-    "e2e, from nothing": 6,
+    "acceptance, virtual machines": 2,
+    "e2e": 3,
+    "acceptance, removal of virtual machines": 4,
+    "e2e, from nothing": 5,
+    "molecule": 6,
+    "emulated": 7,
 }
 
 
@@ -79,7 +81,7 @@ def _stage(item: pytest.Item) -> str:
     if TESTS / "e2e" in item.path.parents:
         if "containers" in getattr(item, "fixturenames", ()):
             return "acceptance"
-        return "e2e, from nothing" if item.path.stem.endswith(("interrupted", "snapshots")) else "e2e"
+        return {"test_4_interrupted": "e2e, from nothing", "test_5_snapshots": "emulated"}.get(item.path.stem, "e2e")
     if TESTS / "acceptance" not in item.path.parents:
         return ""
     if "qemu" not in getattr(getattr(item, "callspec", None), "params", {}).values():
@@ -87,9 +89,9 @@ def _stage(item: pytest.Item) -> str:
     return "acceptance, removal of virtual machines" if "removal" in item.path.name else "acceptance, virtual machines"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def scenarios(request: pytest.FixtureRequest) -> Iterator[Scenarios]:
-    """Molecule's scenarios that are to be tested: they begin beside the tests of clusters of containers."""
+    """Molecule's scenarios that are to be tested: they run beside all other tests, since much of both is waiting."""
     tests = [item for item in request.session.items if _stage(item) == "molecule"]
     names = [item.callspec.params["name"] for item in tests]  # type: ignore[attr-defined]
     scenarios = Scenarios(name for name in names if not missing(name))
@@ -119,7 +121,7 @@ def qemu() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def containers(outer_engine: None, scenarios: Scenarios) -> Iterator[Cluster]:
+def containers(outer_engine: None) -> Iterator[Cluster]:
     """A cluster of containers, which the tests make and remove.
 
     Controller and nodes have the newest Debian, so its Python and engine are tried whole; all others have Debian 12.
@@ -135,7 +137,7 @@ def containers(outer_engine: None, scenarios: Scenarios) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def virtualbox(outer_engine: None, scenarios: Scenarios) -> Iterator[Cluster]:
+def virtualbox(outer_engine: None) -> Iterator[Cluster]:
     """A cluster of docker-machine's machines, on the stand-ins in molecule/resources; which the tests make and remove.
 
     The real docker-machine takes the place of the stand-in where DOCKER_MACHINE says where it is.
