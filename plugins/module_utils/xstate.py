@@ -10,7 +10,6 @@ loaded before it, and compiled here, for Debian has none.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import tempfile
 from functools import cache
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory
+from ansible_collections.apiary.swarm.plugins.module_utils.qemu import find_tool
 
 COMPILER = "cc"
 
@@ -73,6 +73,6 @@ def library(directory: Path) -> Path:
 
 def preloaded(directory: Path) -> list[str]:
     """Return the words before a kernel's command line that load the library, if one is of use here and can be had."""
-    if not processor_has_amx() or not shutil.which(COMPILER):
+    if not processor_has_amx() or not find_tool(COMPILER):
         return []  # a newer kernel does without
     return ["env", f"LD_PRELOAD={library(directory)}"]
