@@ -15,6 +15,7 @@ import docker.errors
 from ansible_collections.apiary.swarm.plugins.module_utils import containers
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.names import check_cluster
 from ansible_collections.apiary.swarm.plugins.modules.container_cluster import ARGUMENT_SPEC
 
 
@@ -26,6 +27,7 @@ class ActionModule(ApiaryAction):
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         directory = Path(params["cluster_directory"])
         cluster = params["cluster"]
+        check_cluster(cluster)
         with containers.outer_engine(params["engine"]) as api:
             left = _look(api, cluster)
             removed = _in_words(left) + ([str(directory)] if directory.exists() else [])

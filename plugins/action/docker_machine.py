@@ -18,6 +18,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.base_action import Ap
 from ansible_collections.apiary.swarm.plugins.module_utils.boot2docker import Guest, Sight
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_machine import Store, TimedOutError, Tool
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.names import check_machine
 from ansible_collections.apiary.swarm.plugins.modules.docker_machine import ARGUMENT_SPEC
 
 _GONE = "machine does not exist"
@@ -34,6 +35,7 @@ class ActionModule(ApiaryAction):
     make_guest: Callable[[str, str, Path, str], Guest] = Guest
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        check_machine(params["name"])
         storage = Path(params["storage_path"]).expanduser().absolute()
         machine = _Machine(
             params, type(self).make_tool(params["executable"], storage), Store(storage, params["name"]),

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.apiary.swarm.plugins.module_utils import qemu
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.names import check_cluster
 from ansible_collections.apiary.swarm.plugins.modules.qemu_cluster import ARGUMENT_SPEC
 
 
@@ -22,6 +23,7 @@ class ActionModule(ApiaryAction):
 
     def outcome(self, params: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         directory = Path(params["cluster_directory"])
+        check_cluster(directory.name)
         machines = sorted(path for path in directory.glob("machines/*") if path.is_dir())
         cache = Path(params["cache_directory"])
         result: dict[str, Any] = {

@@ -24,6 +24,7 @@ import docker.errors
 from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import API_PORT
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.names import check_cluster, check_machine
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import first_certificate
 
 CLUSTER_LABEL = "apiary.cluster"
@@ -95,6 +96,10 @@ class Node:
     authority: Path
     revocations: Path
     tls_directory: Path
+
+    def __post_init__(self) -> None:
+        check_cluster(self.cluster)
+        check_machine(self.name)
 
     @property
     def container(self) -> str:

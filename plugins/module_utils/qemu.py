@@ -24,6 +24,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.cluster_files import 
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory, write_private
+from ansible_collections.apiary.swarm.plugins.module_utils.names import check_machine
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import (
     ensure_certificate,
     ensure_revocations,
@@ -71,6 +72,9 @@ class Machine:
     multicast: str
     disk_cache: str = "writeback"
     forwards: frozenset[Forward] = field(default_factory=frozenset)
+
+    def __post_init__(self) -> None:
+        check_machine(self.name)
 
     @property
     def directory(self) -> Path:

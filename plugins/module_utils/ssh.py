@@ -28,6 +28,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils import ssh_relay
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_machine import Answer, run_bounded
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.files import private_directory
+from ansible_collections.apiary.swarm.plugins.module_utils.names import check_machine
 from ansible_collections.apiary.swarm.plugins.module_utils.preflight import SOCKET_PATH_LIMIT
 
 #: for what is done at once; installing takes longer
@@ -75,6 +76,9 @@ class Target:
     key: str | None = None
     #: what else ssh is given, by ansible_ssh_common_args and its like
     arguments: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_machine(self.name)
 
     @property
     def where(self) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator
 from typing import Any
@@ -96,3 +97,34 @@ def test_network_that_is_taken(cluster: Cluster, api: Any, name: str, subnet: st
 )
 def test_settings_that_cannot_work(cluster: Cluster, setting: str, expected: str) -> None:
     assert expected in cluster.play("site", "-e", setting, succeeds=False).output
+
+
+@pytest.mark.parametrize(
+    ("playbook", "arguments", "expected"),
+    [
+        ("remove_node", ["-e", "node=.."], "node is '..': it names a directory"),
+        ("remove_node", ["-e", "node=../../other"], "node is '../../other': it names a directory"),
+        ("destroy", [*CONFIRMED, "-e", f"cluster_name={NAME}/"], f"cluster_name is '{NAME}/'"),
+        ("destroy", [*CONFIRMED, "-e", "cluster_name=.."], "cluster_name is '..'"),
+        ("destroy", [*CONFIRMED, "--limit", "node2"], "--limit leaves out node1, node3, node4, node5"),
+        ("restore", ["-e", "restore_confirmed=true", "--limit", "node1"], "--limit leaves out node2"),
+        (
+            "stop",
+            ["--limit", "node2"],
+            "start.yml, restart.yml and remove_node.yml with -e node=node2",
+        ),
+        ("stack", ["--limit", "node1"], "--limit leaves out node2"),
+        ("site", ["--limit", "node1"], "playbooks/machines.yml takes --limit"),
+    ],
+)
+def test_what_would_reach_further_than_was_meant(
+    cluster: Cluster, playbook: str, arguments: list[str], expected: str
+) -> None:
+    (keys := cluster.directory / "pki").mkdir(parents=True)
+    (keys / "ca-key.pem").touch()
+    try:
+        output = " ".join(cluster.play(playbook, *arguments, succeeds=False).output.split())
+        assert expected in output
+        assert (keys / "ca-key.pem").exists()
+    finally:
+        shutil.rmtree(cluster.directory, ignore_errors=True)
