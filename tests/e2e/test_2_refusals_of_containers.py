@@ -108,11 +108,7 @@ def test_settings_that_cannot_work(cluster: Cluster, setting: str, expected: str
         ("destroy", [*CONFIRMED, "-e", "cluster_name=.."], "cluster_name is '..'"),
         ("destroy", [*CONFIRMED, "--limit", "node2"], "--limit leaves out node1, node3, node4, node5"),
         ("restore", ["-e", "restore_confirmed=true", "--limit", "node1"], "--limit leaves out node2"),
-        (
-            "stop",
-            ["--limit", "node2"],
-            "start.yml, restart.yml and remove_node.yml with -e node=node2",
-        ),
+        ("stop", ["--limit", "node2"], "start.yml, restart.yml and remove_node.yml with -e node=node2"),
         ("stack", ["--limit", "node1"], "--limit leaves out node2"),
         ("site", ["--limit", "node1"], "playbooks/machines.yml takes --limit"),
     ],

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
 
@@ -60,5 +58,5 @@ def test_host_by_ssh_may_not_be_called_so_either() -> None:
 
 
 def test_preflight_has_the_same_rules() -> None:
-    rules = yaml.safe_load(Path(ROOT, "roles/cluster/vars/main.yml").read_text())
+    rules = yaml.safe_load((ROOT / "roles/cluster/vars/main.yml").read_text())
     assert (rules["__cluster_name_rule"], rules["__cluster_host_rule"]) == (names.CLUSTER, names.MACHINE)
