@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError, is_own, own_error
 
 
 class ApiaryAction(ActionBase):
@@ -46,6 +46,10 @@ class ApiaryAction(ActionBase):
             result.update(self.outcome(params, task_vars or {}))
         except ApiaryError as error:
             result.update(failed=True, msg=str(error))
+        except OSError as error:
+            if not is_own(error.errno):
+                raise
+            result.update(failed=True, msg=own_error(error))
         return result
 
 

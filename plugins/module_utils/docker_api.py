@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,11 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography import x509
 
-from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
+from ansible_collections.apiary.swarm.plugins.module_utils.errors import (
+    ApiaryError,
+    PassingError,
+    is_own,
+    own_error,
+)
 from ansible_collections.apiary.swarm.plugins.module_utils.pki import is_strict_authority
 
 try:
@@ -27,8 +34,11 @@ try:
     import requests.exceptions
 
     HAS_DOCKER = True
+    #: what a request can end in; the errors of requests, and the SDK's for answers of the engine, are OSErrors too
+    FAILURES: tuple[type[Exception], ...] = (OSError, docker.errors.DockerException)
 except ImportError:  # reported by connect(): the plugin must load so that ansible-doc can read it
     HAS_DOCKER = False
+    FAILURES = (OSError,)
 
 if HAS_DOCKER:
 
@@ -76,6 +86,7 @@ NODES_SPEC: dict[str, Any] = {
 }
 
 Node = Mapping[str, Any]
+Answer = TypeVar("Answer")
 
 NOT_REACHED = "Is the machine running? playbooks/machines.yml starts it again."
 
@@ -85,8 +96,31 @@ _REFUSED = re.compile(
 )
 
 
+#: what an engine answers while it is overloaded, its managers choose a leader, or it has just started
+_PASSING = re.compile(
+    r"DeadlineExceeded|deadline exceeded|code = Unavailable|does not have a leader|i/o timeout|TLS handshake timeout|"
+    r"connection (refused|reset)|transport is closing"
+)
+_LOCKED = "Swarm is encrypted and needs to be unlocked"
+#: numbers of a connection's errors, where they come without a library's words around them
+_NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.ENOTCONN}
+#: of an engine's socket, they tell of the socket, not of a file of this computer's
+_OF_SOCKETS = {errno.ENOENT, errno.EACCES, errno.EPERM}
+_RETRY_SECONDS = 1.0
+
+
 class CertificateRefused(ApiaryError):
     """One end of a connection does not accept the other's certificate: to ask again would not help."""
+
+
+class Refused(ApiaryError):
+    """An engine answered a request with an error; ``status`` is its HTTP status."""
+
+    def __init__(self, message: str, status: int, answer: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.may_pass = status >= HTTPStatus.INTERNAL_SERVER_ERROR and bool(_PASSING.search(answer or message))
+        self.is_locked = _LOCKED in (answer or message)
 
 
 #: how often an update is tried again when somebody else wrote what it changes in between, and what the swarm says then
@@ -140,29 +174,88 @@ def connect(endpoint: Mapping[str, Any], timeout_seconds: int = 60) -> Iterator[
             base_url=host, tls=tls_config(endpoint), version="auto", timeout=timeout_seconds, use_ssh_client=True
         )
         yield client
-    except docker.errors.APIError as error:
-        answer = error.explanation or error
-        if answered(error):
-            raise ApiaryError(f"the engine at {host} refused a request: {answer}") from error
-        raise ApiaryError(f"the connection to the engine at {host} failed: {answer}. {NOT_REACHED}") from error
-    except docker.errors.DockerException as error:
-        _raise_if_refused(host, error)
-        raise ApiaryError(f"cannot reach the engine at {host}: {error}. {NOT_REACHED}") from error
-    except (requests.exceptions.RequestException, OSError) as error:
-        _raise_if_refused(host, error)
-        raise ApiaryError(f"the connection to the engine at {host} failed: {error}. {NOT_REACHED}") from error
+    except FAILURES as error:
+        raise explained(error, host) from error
     finally:
         if client is not None:
             client.close()
 
 
-def _raise_if_refused(host: str, error: Exception) -> None:
+def explained(error: Exception, host: str, who: str = "", what: str = "") -> ApiaryError:
+    """Return in words what a request ended in: the engine's answer, a connection that broke, this computer's failure.
+
+    *who* is the engine and *what* it was asked to do, where that is known. A cause is named only where the error tells.
+    """
+    engine = f"{who} ({host})" if who else f"the engine at {host}"
+    answer = str(getattr(error, "explanation", None) or error)
+    if status := answered(error):
+        refused = f"{engine} would not {what}" if what else f"{engine} refused a request"
+        return Refused(f"{refused}: {answer}", status, answer)
     if said := _REFUSED.search(str(error)):
-        raise CertificateRefused(
-            f"the engine at {host} and this computer do not accept each other's certificates: {said[1]}. Waiting would "
+        return CertificateRefused(
+            f"{engine} and this computer do not accept each other's certificates: {said[1]}. Waiting would "
             "not help. playbooks/machines.yml renews certificates; where it does not help, see whether something else "
             "answers at that address, and whether this computer's clock is right"
-        ) from error
+        )
+    number = _number(error)
+    is_bare = not isinstance(error, (requests.exceptions.RequestException, docker.errors.DockerException))
+    if is_bare and isinstance(error, OSError) and not _is_of_connection(error):
+        return ApiaryError(own_error(error))
+    if host.startswith("unix:") and number in _OF_SOCKETS - {errno.ENOENT}:
+        return ApiaryError(
+            f"this user may not use the socket of {engine}: {answer}. Join the group that may (ls -l "
+            f"{host.removeprefix('unix://')} names it; then log in anew), or run as a user who may"
+        )
+    if is_own(number) and not (host.startswith("unix:") and number in _OF_SOCKETS):
+        return ApiaryError(f"{own_error(OSError(number, answer), number)} [{engine} was not asked]")
+    broken = f"the connection to {engine} " + (f"broke when asking it to {what}" if what else "failed")
+    if isinstance(error, docker.errors.DockerException) and not isinstance(error, requests.exceptions.RequestException):
+        if number is None and not isinstance(error.__cause__, requests.exceptions.RequestException):
+            return ApiaryError(f"{engine} cannot be used: {answer}")  # its version, or a wrong call of ours
+        broken = f"cannot reach {engine}"
+    return PassingError(f"{broken}: {answer}. {NOT_REACHED}")
+
+
+def _number(error: Exception) -> int | None:
+    """Return the system's number of what lies at the bottom of an error that libraries have wrapped."""
+    inside: list[BaseException] = [error]
+    for layer in inside:
+        if isinstance(layer, OSError) and layer.errno is not None:
+            return layer.errno
+        wrapped = (*layer.args, getattr(layer, "reason", None), layer.__cause__)
+        inside += [one for one in wrapped if isinstance(one, BaseException) and one not in inside]
+    return None
+
+
+def _is_of_connection(error: Exception) -> bool:
+    """Say whether an error that no library has wrapped is a socket's, not a file's."""
+    if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)):
+        return True
+    return isinstance(error, OSError) and error.errno in _NETWORK
+
+
+def may_pass(error: Exception) -> bool:
+    """Say whether an error of a request, ours or a library's, may pass by itself."""
+    return error.may_pass if isinstance(error, ApiaryError) else explained(error, "").may_pass
+
+
+class Clock:
+    """Time, replaced in tests."""
+
+    now = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
+
+
+def persistently(ask: Callable[[], Answer], seconds: float, clock: Any = Clock) -> Answer:
+    """Return what *ask* answers; what may pass is asked again, until it has gone on for *seconds*."""
+    began = clock.now()
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            if not isinstance(error, (ApiaryError, *FAILURES)) or not may_pass(error) or clock.now() - began >= seconds:
+                raise
+        clock.sleep(_RETRY_SECONDS)
 
 
 def answered(error: Exception) -> int | None:

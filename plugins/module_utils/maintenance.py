@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils import placement
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import is_ready
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, Refused, connect
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.placement import name_of
 from ansible_collections.apiary.swarm.plugins.module_utils.rebalance import Rebalance
@@ -30,7 +30,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     node_addr,
     scrub,
 )
-from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import Engine, Refused
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import Engine
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_view import (
     POLL_SECONDS,
     Progress,

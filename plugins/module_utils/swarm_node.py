@@ -14,7 +14,6 @@ Join tokens live in variables of ``_join`` alone: no message is made from them, 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -22,10 +21,12 @@ from typing import Any, TypeVar
 
 from ansible_collections.apiary.swarm.plugins.module_utils.address_pools import choose, unheeded
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import (
-    NOT_REACHED,
+    FAILURES,
     OUTDATED,
     UPDATE_TRIES,
-    answered,
+    Clock,
+    Refused,
+    explained,
 )
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
@@ -46,28 +47,11 @@ from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     with_port,
 )
 
-#: what a request can end in; those of requests, and the SDK's for answers of the engine, are OSErrors too
-FAILURES: tuple[type[Exception], ...] = (OSError,)
-try:
-    import docker.errors
-
-    FAILURES += (docker.errors.DockerException,)
-except ImportError:  # connect() says so before anything is asked
-    pass
-
 #: how long an engine may take to answer
 TIMEOUT_SECONDS = 45
 
 Connect = Callable[..., AbstractContextManager[Any]]
 Answer = TypeVar("Answer")
-
-
-class Refused(ApiaryError):
-    """An engine answered a request with an error; ``status`` is its HTTP status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Engine:
@@ -82,14 +66,9 @@ class Engine:
         try:
             return call(*args, **kwargs)
         except FAILURES as error:
-            answer = scrub(str(getattr(error, "explanation", None) or error))
-            status = answered(error)
-            if status is None:
-                raise ApiaryError(
-                    f"the connection to {self.name} ({self.host}) broke when asking it to {what}: {answer}. "
-                    f"{NOT_REACHED}"
-                ) from None
-            raise Refused(f"{self.name} ({self.host}) would not {what}: {answer}", status) from None
+            told = explained(error, self.host, self.name, what)
+            told.args = (scrub(str(told)),)
+            raise told from None
 
     def membership(self) -> Membership:
         return membership(self.ask("describe itself", self.api.info))
@@ -134,13 +113,6 @@ class Manager:
         """Ask *engine*, which refuses unless it is one."""
         cluster = engine.swarm()
         return cls(engine, cluster["ID"], cluster.get("DefaultAddrPool") or (), cluster.get("SubnetSize") or 0)
-
-
-class Clock:
-    """Time, replaced in tests."""
-
-    now = staticmethod(time.monotonic)
-    sleep = staticmethod(time.sleep)
 
 
 class SwarmNode:

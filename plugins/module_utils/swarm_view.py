@@ -16,6 +16,8 @@ from ansible_collections.apiary.swarm.plugins.module_utils import placement
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import is_ready
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import (
     CertificateRefused,
+    Clock,
+    Refused,
     change_node,
     change_service,
 )
@@ -24,10 +26,8 @@ from ansible_collections.apiary.swarm.plugins.module_utils.placement import Lack
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import scrub
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import (
     TIMEOUT_SECONDS,
-    Clock,
     Connect,
     Engine,
-    Refused,
 )
 
 Object = Mapping[str, Any]

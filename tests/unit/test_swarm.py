@@ -15,6 +15,7 @@ import pytest
 import requests
 from docker.errors import APIError
 
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import Refused
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     Membership,
@@ -35,7 +36,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     with_port,
 )
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import Engine as Connection
-from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import Refused, SwarmNode
+from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import SwarmNode
 
 TOKENS = {"Worker": "SWMTKN-1-worker-secret", "Manager": "SWMTKN-1-manager-secret"}
 
