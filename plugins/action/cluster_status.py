@@ -55,9 +55,9 @@ def look(params: Mapping[str, Any]) -> Sight:
             zip([host.name for host in hosts], pool.map(lambda host: _engine(host, seconds), hosts), strict=True)
         )
         engines = {name: engine for name, (engine, _machine, _certificate) in answers.items()}
-        swarms = pool.map(lambda host: _swarm(host, engines[host.name], seconds), hosts)
+        swarms = list(pool.map(lambda host: _swarm(host, engines[host.name], seconds), hosts))
         found = next((swarm for swarm in swarms if isinstance(swarm, _Found)), None)
-        sight = _sight(params, hosts, engines, found)
+        sight = _sight(params, hosts, engines, found, [said for said in swarms if said and isinstance(said, str)])
         certificates = _certificates(hosts, answers, found)
         ports = list(pool.map(lambda port: _asked(port, seconds), _ports(sight, hosts)))
     machines = {name: machine for name, (_engine, machine, _certificate) in answers.items()}
@@ -107,7 +107,11 @@ def _swarm(host: Host, engine: Engine, seconds: int) -> _Found | str:
 
 
 def _sight(
-    params: Mapping[str, Any], hosts: Sequence[Host], engines: Mapping[str, Engine], found: _Found | None
+    params: Mapping[str, Any],
+    hosts: Sequence[Host],
+    engines: Mapping[str, Engine],
+    found: _Found | None,
+    reasons: Sequence[str],
 ) -> Sight:
     swarm = None
     if found:
@@ -119,7 +123,13 @@ def _sight(
         swarm = Swarm(
             found.swarm["ID"], now, found.nodes, services, tasks, networks=found.networks, address_pools=pools
         )
-    seen = Seen(hosts, engines, swarm, compose.parse(params["compose"]) if params["compose"] else {})
+    seen = Seen(
+        hosts,
+        engines,
+        swarm,
+        compose.parse(params["compose"]) if params["compose"] else {},
+        why_no_swarm="; ".join(["no manager of the inventory answers for a swarm", *reasons]),
+    )
     return Sight(
         params["name"],
         datetime.now(UTC),

@@ -7,13 +7,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from ansible.utils.display import Display
 
 from ansible_collections.apiary.swarm.plugins.module_utils import stack
 from ansible_collections.apiary.swarm.plugins.module_utils.base_action import ApiaryAction
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import change_service, connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import change_service, connect, persistently
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_command import docker_command
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.ingress import SERVICE
 from ansible_collections.apiary.swarm.plugins.module_utils.probe import (
@@ -66,7 +68,7 @@ class ActionModule(ApiaryAction):
                 start_anew(api, params["name"], silent)
                 hearings = hear(api, params, entrypoints)
         if not all(hearing.is_done for hearing in hearings):
-            raise _failure(params["name"], hearings, params["timeout_seconds"])
+            raise _failure(params, hearings)
         for hearing in hearings:
             if hearing.is_vague:
                 kind = "names no container" if hearing.is_http else "accepts connections, does not speak HTTP"
@@ -84,7 +86,8 @@ def hear(api: Any, params: Mapping[str, Any], entrypoints: Iterable[Entrypoint])
     deadline = time.monotonic() + params["timeout_seconds"]
     with ThreadPoolExecutor(_THREADS) as pool:
         while True:
-            hearings = _continued(hearings, _targets(api, params["name"]), entrypoints)
+            targets = persistently(lambda: _targets(api, params["name"]), deadline - time.monotonic())
+            hearings = _continued(hearings, targets, entrypoints)
             until = min(deadline, time.monotonic() + _ROUND_SECONDS)
             list(pool.map(lambda hearing: ask_until_heard(hearing, until, deadline), hearings.values()))  # noqa: B023
             compare(list(hearings.values()))
@@ -98,8 +101,9 @@ def start_anew(api: Any, name: str, short_names: Iterable[str]) -> None:
         service = f"{name}_{short_name}"
         change_service(api, service, _forced)
         deadline = time.monotonic() + _UPDATE_SECONDS
-        while (state := stack.update_state(api.inspect_service(service))) in ("", "updating"):
-            if time.monotonic() >= deadline:
+        while True:
+            found = persistently(partial(api.inspect_service, service), deadline - time.monotonic())
+            if (state := stack.update_state(found)) not in ("", "updating") or time.monotonic() >= deadline:
                 break
             time.sleep(1)
         if state != "completed":
@@ -144,7 +148,15 @@ def _continued(
     return continued
 
 
-def _failure(name: str, hearings: Iterable[Hearing], timeout_seconds: int) -> ApiaryError:
+def _failure(params: Mapping[str, Any], hearings: Iterable[Hearing]) -> ApiaryError:
+    name, timeout_seconds = params["name"], params["timeout_seconds"]
+
+    def command(*arguments: str) -> str:
+        return docker_command(params["docker"], "service", *arguments)
+
+    def forced(services: Iterable[str]) -> str:
+        return "; ".join(command("update", "--force", f"{name}_{service}") for service in services)
+
     lines = [f"stack {name} runs, but not all of it answers:"]
     silent = [hearing for hearing in hearings if not hearing.is_done]
     lines += [f"- {hearing.complaint(timeout_seconds)}" for hearing in silent]
@@ -153,16 +165,12 @@ def _failure(name: str, hearings: Iterable[Hearing], timeout_seconds: int) -> Ap
     if meshed:
         lines.append(
             f"If it does not come by itself, the routing mesh may have lost tasks; this builds it anew: "
-            f"{_forced_updates(name, meshed)}"
+            f"{forced(meshed)}"
         )
     if proxied:
         lines.append(
-            f"A proxy publishes these ports: 'docker service ps {name}_{SERVICE}' shows whether every node runs it, "
-            f"'docker service logs {name}_{SERVICE}' which tasks it found. Where it has not found all of them, this "
-            f"enters them into the swarm's DNS anew: {_forced_updates(name, proxied)}"
+            f"A proxy publishes these ports: '{command('ps', f'{name}_{SERVICE}')}' shows whether every node runs it, "
+            f"'{command('logs', f'{name}_{SERVICE}')}' which tasks it found. Where it has not found all of them, this "
+            f"enters them into the swarm's DNS anew: {forced(proxied)}"
         )
     return ApiaryError("\n".join(lines))
-
-
-def _forced_updates(name: str, services: Iterable[str]) -> str:
-    return "; ".join(f"docker service update --force {name}_{service}" for service in services)

@@ -19,11 +19,12 @@ from ansible_collections.apiary.swarm.plugins.module_utils.convergence import (
     Context,
     ServiceVerdict,
     State,
+    health_seconds,
     judge,
     overall,
     parse_time,
 )
-from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import connect, persistently
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.task_errors import describe
 from ansible_collections.apiary.swarm.plugins.modules.stack_wait import ARGUMENT_SPEC
@@ -72,16 +73,23 @@ class _Watch:
 
     def until_done(self) -> dict[str, ServiceVerdict]:
         """Return the verdicts when all services converged; raises ApiaryError when one failed or time is up."""
-        started, started_at = time.monotonic(), parse_time(self.api.info()["SystemTime"])
+        limit = self.params["timeout_seconds"]
+        started_at = parse_time(persistently(self.api.info, limit)["SystemTime"])
+        started = time.monotonic()
         since = parse_time(self.params["since"]) if self.params["since"] else started_at
-        configs = self.api.configs(filters={"label": [f"{stack.RECORD_LABEL}={self.name}"]})
-        record = stack.newest_record(configs)
+        label = {"label": [f"{stack.RECORD_LABEL}={self.name}"]}
+        record = stack.newest_record(persistently(lambda: self.api.configs(filters=label), limit))
         in_place_since = None
         most_in_place, progress_at = 0, 0.0
+
+        def look() -> dict[str, ServiceVerdict]:
+            now = started_at + timedelta(seconds=time.monotonic() - started)
+            return self._look(now, since, record.services if record else None)
+
         while True:
+            # A manager that has too much to do is silent for a while, and this is what gave it that to do.
+            verdicts = persistently(look, limit - (time.monotonic() - started - progress_at))
             elapsed = time.monotonic() - started
-            now = started_at + timedelta(seconds=elapsed)
-            verdicts = self._look(now, since, record.services if record else None)
             state = overall(verdicts.values())
             if state is State.FAILED:
                 raise self._failure(verdicts, "does not run as it was deployed")
@@ -93,12 +101,17 @@ class _Watch:
             in_place = sum(verdict.running + verdict.completed for verdict in verdicts.values())
             if in_place > most_in_place:
                 most_in_place, progress_at = in_place, elapsed
-            if elapsed - progress_at > self.params["timeout_seconds"] and state is State.WAITING:
+            if elapsed - progress_at > max(limit, self._starting_seconds()) and state is State.WAITING:
                 raise self._failure(
-                    verdicts, f"is not complete, and has made no progress for {self.params['timeout_seconds']} seconds"
+                    verdicts, f"is not complete, and has made no progress for {elapsed - progress_at:.0f} seconds"
                 )
             self._show(verdicts.values())
             time.sleep(_POLL_SECONDS)
+
+    def _starting_seconds(self) -> float:
+        """For how long the health checks of what is starting may fail before the swarm itself gives a task up."""
+        starting = [task for task in self.tasks if task["Status"]["State"] == "starting"]
+        return max((health_seconds(task) for task in starting), default=0.0)
 
     def _look(self, now: datetime, since: datetime, deployed: Mapping[str, str] | None) -> dict[str, ServiceVerdict]:
         services = stack.services_of(self.api.services(filters=self.filters), self.name)

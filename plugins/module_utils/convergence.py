@@ -105,6 +105,13 @@ def judge(
     return verdicts
 
 
+def health_seconds(task: Object) -> float:
+    """Return how long the health check of *task* may fail from its start on, as far as its service sets it."""
+    check = ((task.get("Spec") or {}).get("ContainerSpec") or {}).get("Healthcheck") or {}
+    tries = (check.get("Interval") or 30e9) + (check.get("Timeout") or 30e9)
+    return float(((check.get("StartPeriod") or 0) + (check.get("Retries") or 3) * tries) / 1e9) if check else 0.0
+
+
 def overall(verdicts: Iterable[ServiceVerdict]) -> State:
     """Return failed if one failed, else waiting if one is not there yet."""
     states = {verdict.state for verdict in verdicts}

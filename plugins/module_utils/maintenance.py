@@ -8,6 +8,7 @@ interrupted can be finished.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from ansible.utils.display import Display
 from ansible_collections.apiary.swarm.plugins.module_utils import placement
 from ansible_collections.apiary.swarm.plugins.module_utils.convergence import is_ready
 from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import CertificateRefused, Refused, connect
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_command import docker_command, unlocking
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.placement import name_of
 from ansible_collections.apiary.swarm.plugins.module_utils.rebalance import Rebalance
@@ -33,6 +35,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_node import Engine
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm_view import (
     POLL_SECONDS,
+    Locked,
     Progress,
     Settings,
     Stalled,
@@ -184,6 +187,8 @@ class Care:
                 return self._result(None)
             if engine is None:
                 raise ApiaryError(f"{self.subject.name} does not answer: {why}")
+            if own is not None and own.state == "locked":
+                raise Locked(unlocking(self.subject.name, engine.docker))
             if self.settings.check_mode and own is not None and own.state != "active":
                 return self._result(None)
             swarm = self._found_swarm()
@@ -219,7 +224,7 @@ class Care:
         while True:
             try:
                 return self.connections.enter_context(swarm_of(self.managers, self.settings))
-            except CertificateRefused:
+            except (CertificateRefused, Locked):
                 raise
             except ApiaryError:
                 if self.settings.check_mode or clock.now() >= deadline:
@@ -305,12 +310,17 @@ class Care:
         elif engine is None and is_ready(node):
             self.warnings.append(
                 f"{self.subject.name} could not be told that it has left, as {why}: if it still runs, have its engine "
-                "leave: docker swarm leave --force"
+                f"leave: {self._own_command('swarm', 'leave', '--force')}"
             )
         self._act(f"remove {self.subject.name} from the list of nodes")
         if not self.settings.check_mode:
             self._strike(swarm, node["ID"])
         return self._result(node["ID"])
+
+    def _own_command(self, *arguments: str) -> str:
+        """The line with which a person does *arguments*: from here, where the way is known, or on the node itself."""
+        known = bool(self.subject.docker.get("docker_host")) and not self.subject.guessed
+        return docker_command(self.subject.docker, *arguments) if known else shlex.join(["docker", *arguments])
 
     def _volumes(self, engine: Engine | None) -> list[Object] | None:
         if engine is None:

@@ -25,6 +25,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.convergence import (
     judge,
     parse_time,
 )
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_command import from_one, unlocking
 from ansible_collections.apiary.swarm.plugins.module_utils.probe import Hearing
 from ansible_collections.apiary.swarm.plugins.module_utils.report import table
 from ansible_collections.apiary.swarm.plugins.module_utils.stack import Record, spec_digest, update_state
@@ -208,12 +209,28 @@ def _swarm_promise(name: str, sentence: str) -> Callable[[SwarmJudge], SwarmJudg
             if seen.swarm:
                 yield from judge_it(seen, seen.swarm)
             else:
-                yield seen.why_no_swarm if name == "quorum" else "cannot be told, as no manager answers for a swarm"
+                yield _why_no_swarm(seen) if name == "quorum" else "cannot be told, as no manager answers for a swarm"
 
         PROMISES[name] = sentence, judge_what_can_be_told
         return judge_it
 
     return register
+
+
+def _why_no_swarm(seen: Seen) -> str:
+    """Return why no manager answers, with what is to be done where that is known."""
+    for host in seen.hosts:
+        if seen.engines[host.name].membership.get("LocalNodeState") == "locked":
+            return unlocking(host.name, host.docker)
+    for host in seen.hosts:
+        place = seen.engines[host.name].membership
+        if place.get("ControlAvailable"):
+            return (
+                f"{seen.why_no_swarm}. A manager answers for its swarm while most of its managers are there: start the "
+                f"others (playbooks/start.yml); if they are lost for good, go on from {host.name} alone: "
+                f"{from_one(host.docker, str(place.get('NodeAddr') or ''))}"
+            )
+    return seen.why_no_swarm
 
 
 def verdicts(seen: Seen) -> list[Verdict]:
@@ -305,6 +322,8 @@ def absence(engine: Engine) -> str:
     state = engine.membership.get("LocalNodeState") or "inactive"
     if state == "inactive":
         return "it is in no swarm"
+    if state == "locked":
+        return "it waits for the swarm's unlock key"
     return f"it is in another swarm, or was removed from this one: its engine says {state} as node {engine.node_id}"
 
 

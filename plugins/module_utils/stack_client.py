@@ -21,6 +21,7 @@ import docker.errors
 from ansible import constants
 
 from ansible_collections.apiary.swarm.plugins.module_utils import node_programs
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_command import connection_arguments
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry
 
@@ -96,19 +97,6 @@ def deploy(api: Any, endpoint: Mapping[str, Any], deployment: Deployment, client
         _deploy_on_manager(api, endpoint["docker_host"], deployment)
         return "manager"
     return "controller"
-
-
-def connection_arguments(endpoint: Mapping[str, Any]) -> list[str]:
-    """Return the client's flags for *endpoint*; flags win over every variable and context of the user."""
-    host = re.sub(r"^https?://", "tcp://", endpoint["docker_host"])
-    arguments = ["--host", host]
-    if not host.startswith("tcp://") or not (endpoint.get("tls") or endpoint.get("validate_certs")):
-        return arguments
-    arguments.append("--tlsverify" if endpoint.get("validate_certs") else "--tls")
-    for flag, key in (("--tlscacert", "ca_path"), ("--tlscert", "client_cert"), ("--tlskey", "client_key")):
-        if endpoint.get(key):
-            arguments += [flag, str(endpoint[key])]
-    return arguments
 
 
 #: what a client asks for a login, in the place of a file with logins: its environment has it, and is gone when it ends

@@ -84,6 +84,8 @@ class Seen:
     state: str
     control: bool = False
     detail: str = ""
+    #: the address that its swarm knows it by
+    addr: str = ""
 
     @property
     def transient(self) -> bool:

@@ -28,6 +28,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import (
     Refused,
     explained,
 )
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_command import docker_command, from_one, unlocking
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import (
     CLUSTER_LABEL,
@@ -57,10 +58,15 @@ Answer = TypeVar("Answer")
 class Engine:
     """An open connection to one engine. Every failure names the engine, what was tried and what came back."""
 
-    def __init__(self, name: str, host: str, api: Any) -> None:
+    def __init__(self, name: str, docker: Mapping[str, Any], api: Any) -> None:
         self.name = name
-        self.host = host
+        self.docker = docker
+        self.host = str(docker["docker_host"])
         self.api = api
+
+    def command(self, *arguments: str) -> str:
+        """The line with which a person does *arguments* with it."""
+        return docker_command(self.docker, *arguments)
 
     def ask(self, what: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -167,7 +173,7 @@ class SwarmNode:
 
     def _settled(self, own: Engine, here: Membership, newcomer: bool = False) -> Membership:
         """Return *here* once it is inactive or active; a state that only a person can end is an error."""
-        name, host = self.name, self.host
+        name = self.name
         if here.state == "pending":
             if here.node_id and not newcomer:
                 manager, _seen = self._found(wait=False)
@@ -179,21 +185,18 @@ class SwarmNode:
                 lambda: (
                     f"Its engine says: {own.membership().error or 'nothing'}. The managers it tries to reach are "
                     f"{', '.join(here.remote_managers) or 'unknown'}: 2377/tcp must be open between the nodes. If "
-                    f"these are managers of a swarm that is gone, take the node out of it: docker -H {host} swarm "
-                    "leave --force"
+                    f"these are managers of a swarm that is gone, take the node out of it: "
+                    f"{own.command('swarm', 'leave', '--force')}"
                 ),
             )
         if here.state in ("inactive", "active"):
             return here
         if here.state == "locked":
-            raise ApiaryError(
-                f"{name} holds a locked swarm: it needs its unlock key before it can work again. "
-                f"Unlock it with: docker -H {host} swarm unlock"
-            )
+            raise ApiaryError(unlocking(name, self.wanted.docker))
         raise ApiaryError(
             f"{name} has lost its place in its swarm (state {here.state}): "
             f"{here.error or 'its engine does not say why'}. Repair what that names; or, to let it join anew, take "
-            f"it out: docker -H {host} swarm leave --force"
+            f"it out: {own.command('swarm', 'leave', '--force')}"
         )
 
     def _found(self, wait: bool = True) -> tuple[Manager | None, list[Seen]]:
@@ -226,9 +229,8 @@ class SwarmNode:
         except Refused as refusal:
             state = engine.membership()
             leaderless = state.state == "active" and state.control
-            seen.append(
-                Seen(engine.name, state.state, state.control, state.error or (str(refusal) if leaderless else ""))
-            )
+            detail = state.error or (str(refusal) if leaderless else "")
+            seen.append(Seen(engine.name, state.state, state.control, detail, state.addr))
             return None
 
     def _entered(self, own: Engine) -> Manager | None:
@@ -245,13 +247,18 @@ class SwarmNode:
             if wanted.create and may_create(seen):
                 self.actions.append(self._creation())
             return None
+        if locked := next((peer for peer in seen if peer.state == "locked"), None):
+            what = "will not create a swarm" if wanted.create else "cannot join"
+            remedy = unlocking(locked.name, self._endpoint_of(locked))
+            raise ApiaryError(f"{self.name} {what} while {locked.name} is locked. {remedy}")
         if not wanted.create:
-            leaderless = [peer.name for peer in seen if peer.state == "active" and peer.control]
+            leaderless = [peer for peer in seen if peer.state == "active" and peer.control]
             raise ApiaryError(
                 f"{self.name} cannot join: no manager of the inventory answers for a swarm: {told(seen)}. "
                 + (
                     "A swarm without a majority of its managers takes no node in: start the other managers; if they "
-                    f"are lost for good, run docker swarm init --force-new-cluster on {leaderless[0]}."
+                    f"are lost for good, go on from {leaderless[0].name} alone: "
+                    + from_one(self._endpoint_of(leaderless[0]), leaderless[0].addr)
                     if leaderless
                     else "Run playbooks/site.yml, which starts the machines and creates the swarm on the first manager."
                 )
@@ -275,6 +282,9 @@ class SwarmNode:
             swarm_spec={"Labels": {CLUSTER_LABEL: wanted.cluster}} if wanted.cluster else None,
         )
         return Manager.of(own)
+
+    def _endpoint_of(self, manager: Seen) -> Mapping[str, Any]:
+        return next(peer["docker"] for peer in self.wanted.peers() if peer["name"] == manager.name)
 
     def _creation(self) -> str:
         """Choose the address pools of a swarm that is to be created, and return that action in words."""
@@ -314,8 +324,8 @@ class SwarmNode:
                 lambda: self._leading(own),
                 lambda: (
                     f"Its engine says: {own.membership().error or 'nothing'}. Without a majority of its managers a "
-                    "swarm cannot change: start the other managers; if they are lost for good, see docker swarm "
-                    f"init --force-new-cluster on {self.name}"
+                    "swarm cannot change: start the other managers; if they are lost for good, go on from "
+                    f"{self.name} alone: {from_one(own.docker, self.wanted.advertise_address)}"
                 ),
             )
             manager, seen = self._found(wait=False)
@@ -323,8 +333,9 @@ class SwarmNode:
                 raise ApiaryError(
                     f"{self.name} manages the swarm {itself.cluster_id}, but {manager.engine.name} manages another "
                     f"one, {manager.cluster_id}. No node leaves a swarm silently: take the node that is wrong out of "
-                    f"its swarm (docker -H {self.host} swarm leave --force, or docker -H {manager.engine.host} swarm "
-                    "leave --force; what runs there is lost) and run again."
+                    f"its swarm, where what runs there is lost, and run this again. Either "
+                    f"{own.command('swarm', 'leave', '--force')} or "
+                    f"{manager.engine.command('swarm', 'leave', '--force')}"
                 )
             if self.wanted.role == "worker" and not manager:
                 raise ApiaryError(
@@ -338,7 +349,7 @@ class SwarmNode:
                 f"{self.name} is a worker in a swarm (node {here.node_id}, managers "
                 f"{', '.join(here.remote_managers) or 'unknown'}), and no manager of the inventory can say whether "
                 f"it is the right one: {told(seen)}. Bring a manager back; or, if that swarm is gone, take the node "
-                f"out of it: docker -H {self.host} swarm leave"
+                f"out of it: {own.command('swarm', 'leave')}"
             )
         return manager
 
@@ -356,8 +367,8 @@ class SwarmNode:
             f"{self.name} is not in the swarm {manager.cluster_id} of {manager.engine.name}, where its node ID "
             f"{here.node_id} is unknown: it is in another swarm, or was removed from this one. The ID of its own "
             f"swarm cannot be read from it; the managers it knows are {', '.join(here.remote_managers) or 'none'}. "
-            f"No node leaves a swarm silently: to move it to {manager.cluster_id}, run docker -H {self.host} swarm "
-            "leave, then this again."
+            f"No node leaves a swarm silently: to move it to {manager.cluster_id}, run this again after "
+            f"{docker_command(self.wanted.docker, 'swarm', 'leave')}"
         )
 
     # The node itself
@@ -379,7 +390,7 @@ class SwarmNode:
         if differ(here.addr, wanted.advertise_address):
             self.warnings.append(
                 f"{self.name} is known to its swarm as {here.addr}, not as {wanted.advertise_address}: an address is "
-                f"given when a node joins. To change it: docker -H {self.host} swarm leave, then run this again."
+                f"given when a node joins. To change it, run this again after {own.command('swarm', 'leave')}"
             )
         if wanted.create and not joined:
             given = wanted.address_pools, wanted.address_pool_prefix
@@ -418,7 +429,7 @@ class SwarmNode:
         return self._waited(
             f"until {manager.engine.name} lists it as ready",
             look,
-            lambda: f"Look at: docker -H {manager.engine.host} node inspect {here.node_id}",
+            lambda: f"Look at: {manager.engine.command('node', 'inspect', here.node_id)}",
         )
 
     def _guarded(self, manager: Manager, node: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
@@ -468,7 +479,7 @@ class SwarmNode:
         for node in doubtful:
             self.warnings.append(
                 f"node {node['ID']} ({node_addr(node)}) is down and has the host name of {self.name} ({here.addr}). "
-                f"If it is an earlier life of the same machine: docker -H {manager.engine.host} node rm {node['ID']}"
+                f"If it is an earlier life of the same machine: {manager.engine.command('node', 'rm', node['ID'])}"
             )
 
     def _exorcised(self, manager: Manager, node_id: str) -> None:
@@ -497,7 +508,7 @@ class SwarmNode:
         self._waited(
             f"to remove its ghost {node_id}",
             gone,
-            lambda: f"Remove it by hand: docker -H {engine.host} node rm --force {node_id}",
+            lambda: f"Remove it by hand: {engine.command('node', 'rm', '--force', node_id)}",
         )
 
     @staticmethod
@@ -513,13 +524,13 @@ class SwarmNode:
 
     def _open(self, name: str, endpoint: Mapping[str, Any], stack: ExitStack | None = None) -> Engine:
         api = (stack or self.connections).enter_context(self.connect(endpoint, timeout_seconds=TIMEOUT_SECONDS))
-        return Engine(name, str(endpoint["docker_host"]), api)
+        return Engine(name, endpoint, api)
 
     def _waited(self, what: str, probe: Callable[[], Answer | None], remedy: Callable[[], str]) -> Answer:
         """Return what *probe* answers; when it goes on answering None, raise an error that ends with *remedy*."""
         answer = self._polled(what, probe)
         if answer is None:
-            raise ApiaryError(f"{self.name}: waited {self.wanted.wait_seconds} s {what}, in vain. {remedy()}.")
+            raise ApiaryError(f"{self.name}: waited {self.wanted.wait_seconds} s {what}, in vain. {remedy()}")
         return answer
 
     def _polled(self, what: str, probe: Callable[[], Answer | None]) -> Answer | None:

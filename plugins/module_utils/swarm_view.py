@@ -21,6 +21,7 @@ from ansible_collections.apiary.swarm.plugins.module_utils.docker_api import (
     change_node,
     change_service,
 )
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_command import unlocking
 from ansible_collections.apiary.swarm.plugins.module_utils.errors import ApiaryError
 from ansible_collections.apiary.swarm.plugins.module_utils.placement import Lack, lack, name_of
 from ansible_collections.apiary.swarm.plugins.module_utils.swarm import scrub
@@ -47,8 +48,12 @@ POLL_SECONDS = 1.0
 _STUCK_SECONDS = 20.0
 #: so long a wait may be silent
 _QUIET_SECONDS = 10.0
-#: a manager without a leader, and one that is about to have none
-_PASSING = ("does not have a leader", "context deadline exceeded", "Unavailable", "not a swarm manager")
+#: what a manager says that is about to be none, until another one leads
+_DEMOTED = "not a swarm manager"
+
+
+class Locked(ApiaryError):
+    """A person has to unlock the swarm: to wait for it would not help."""
 
 
 class Stalled(ApiaryError):
@@ -138,10 +143,10 @@ class Swarm:
             try:
                 view = self.look()
                 progress = look(view)
-            except Refused as refusal:  # while managers choose a leader
-                if not any(reason in str(refusal) for reason in _PASSING):
+            except ApiaryError as error:  # while managers choose a leader, or have too much to do
+                if not error.may_pass and _DEMOTED not in str(error):
                     raise
-                progress = Progress(done=False, measure=best or 0, told=str(refusal))
+                progress = Progress(done=False, measure=best or 0, told=str(error))
             if progress.done:
                 return view
             now = clock.now()
@@ -163,7 +168,7 @@ class Swarm:
 @contextmanager
 def swarm_of(managers: Iterable[Mapping[str, Any]], settings: Settings, avoid: str = "") -> Iterator[Swarm]:
     """Yield the swarm, through the first of *managers* that answers for one; the one called *avoid* is not asked."""
-    reasons = []
+    reasons, locked = [], []
     refused = False
     with ExitStack() as stack:
         for manager in managers:
@@ -175,12 +180,16 @@ def swarm_of(managers: Iterable[Mapping[str, Any]], settings: Settings, avoid: s
             except ApiaryError as error:
                 reasons.append(f"{manager['name']}: {scrub(str(error))}")
                 refused = refused or isinstance(error, CertificateRefused)
+                if isinstance(error, Refused) and error.is_locked:
+                    locked.append(manager)
                 continue
             yield Swarm(engine, settings)
             return
     told = "; ".join(reasons) or "the inventory names no other manager that could be asked"
     if refused:
         raise CertificateRefused(f"no manager answers for the swarm: {told}")
+    if locked:
+        raise Locked(f"no manager answers for the swarm: {unlocking(locked[0]['name'], locked[0]['docker'])} [{told}]")
     raise ApiaryError(
         f"no manager answers for the swarm: {told}. Start the managers (playbooks/start.yml); without a majority of "
         "them a swarm cannot be changed"
@@ -189,7 +198,7 @@ def swarm_of(managers: Iterable[Mapping[str, Any]], settings: Settings, avoid: s
 
 def open_engine(name: str, docker: Object, settings: Settings, stack: ExitStack) -> Engine:
     api = stack.enter_context(settings.connect(docker, timeout_seconds=TIMEOUT_SECONDS))
-    return Engine(name, str(docker["docker_host"]), api)
+    return Engine(name, docker, api)
 
 
 def told_lacks(lacks: Mapping[str, Lack]) -> str:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import requests
@@ -513,6 +514,36 @@ def test_managers_may_take_their_time_after_a_start(three: World) -> None:
     three.care("m2").restored()
     assert three.time - began >= 40
     assert three.availability("m2") == "active"
+
+
+def test_manager_that_is_too_busy_to_answer_is_asked_again(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Exception] = [
+        requests.exceptions.ReadTimeout("Read timed out. (read timeout=45)"),
+        refusal(500, "rpc error: code = DeadlineExceeded desc = context deadline exceeded"),
+    ]
+    nodes = Engine.nodes
+
+    def slow(engine: Engine) -> list[Object]:
+        if two.time > 1 and answers:
+            raise answers.pop()
+        return nodes(engine)
+
+    monkeypatch.setattr(Engine, "nodes", slow)
+    two.care("w1").drained()
+    assert answers == []
+    assert two.availability("w1") == "drain"
+
+
+@pytest.mark.parametrize("does", ["restored", "drained"])
+def test_locked_swarm_is_told_at_once_with_what_unlocks_it(
+    two: World, monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    message = "Swarm is encrypted and needs to be unlocked before it can be used."
+    monkeypatch.setattr(Engine, "inspect_swarm", MagicMock(side_effect=refusal(503, message)))
+    with pytest.raises(ApiaryError, match=r"m1 holds a locked swarm.* docker --host m1 swarm unlock") as caught:
+        getattr(two.care("w1"), does)()
+    assert "playbooks/start.yml" not in str(caught.value)
+    assert two.time < 5
 
 
 def test_hopeless_service_is_told_at_the_return_and_is_no_failure(two: World) -> None:

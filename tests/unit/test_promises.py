@@ -454,9 +454,20 @@ def test_without_a_manager_no_promise_of_the_swarm_is_kept() -> None:
     cluster = sound()
     cluster.swarmless = "no manager answers, since"
     found = broken(cluster)
-    assert found["quorum"] == ["no manager answers, since"]
+    assert found["quorum"][0].startswith("no manager answers, since. A manager answers for its swarm while most")
+    assert "tcp://127.0.0.101:2376 swarm init --force-new-cluster" in found["quorum"][0]
     assert set(found) == set(PROMISES) - {"engines", "tls"}
     assert found["limits"] == ["cannot be told, as no manager answers for a swarm"]
+
+
+def test_locked_swarm_is_told_with_what_unlocks_it() -> None:
+    cluster = sound()
+    cluster.swarmless = "no manager answers"
+    for name in ("m1", "m2", "m3"):
+        cluster.engines[name]["info"] = {"Swarm": {"LocalNodeState": "locked", "ControlAvailable": False}}
+    (told,) = broken(cluster)["quorum"]
+    assert told.startswith("m1 holds a locked swarm (autolock)")
+    assert "tcp://127.0.0.101:2376 swarm unlock" in told
 
 
 # Worth knowing, and nothing is broken

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.apiary.swarm.plugins.module_utils import stack
+from ansible_collections.apiary.swarm.plugins.module_utils.docker_command import connection_arguments
 from ansible_collections.apiary.swarm.plugins.module_utils.image_registry import Registry
 from ansible_collections.apiary.swarm.plugins.module_utils.stack_client import (
     ClientError,
     Deployment,
-    connection_arguments,
     login_environment,
     login_files,
 )

@@ -57,6 +57,13 @@ def test_a_repair_that_does_not_complete_is_an_error() -> None:
 
 
 HERE, DRAINED = Entrypoint("myvm1", "127.0.99.101"), Entrypoint("myvm2", "127.0.99.102")
+DOCKER = {
+    "docker_host": "tcp://127.0.99.101:2376",
+    "validate_certs": True,
+    "ca_path": "/keys/ca.pem",
+    "client_cert": "/keys/cert.pem",
+    "client_key": "/keys/key.pem",
+}
 
 
 @pytest.mark.parametrize(
@@ -84,11 +91,14 @@ def test_silence_where_others_heard_http_is_not_done(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("is_proxied", "said", "unsaid"),
-    [(False, "the routing mesh may have lost tasks", "proxy"), (True, "docker service logs shop_ingress", "mesh")],
+    [(False, "the routing mesh may have lost tasks", "proxy"), (True, "service logs shop_ingress", "mesh")],
 )
 def test_the_remedy_fits_what_publishes_the_port(is_proxied: bool, said: str, unsaid: str) -> None:
     target = Target("web", 4000, {"0f01aa860247": "web.1 on myvm1"}, is_proxied)
-    message = str(stack_probe._failure("shop", [Hearing(target, HERE)], 1))
+    message = str(
+        stack_probe._failure({"name": "shop", "timeout_seconds": 1, "docker": DOCKER}, [Hearing(target, HERE)])
+    )
     assert said in message
     assert unsaid not in message
-    assert "docker service update --force shop_web" in message
+    assert "docker --host tcp://127.0.99.101:2376 --tlsverify" in message
+    assert "--tlskey /keys/key.pem service update --force shop_web" in message

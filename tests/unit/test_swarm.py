@@ -453,7 +453,10 @@ def test_join_without_a_swarm_says_what_the_managers_are(reachable: bool) -> Non
 def test_join_to_a_swarm_without_quorum_tells_how_to_get_it_back() -> None:
     cluster = Cluster("m1", "w1")
     cluster["m1"].enter(Swarm("one", leader=False), "manager")
-    with pytest.raises(ApiaryError, match=r"m1 is without a leader.*--force-new-cluster on m1"):
+    with pytest.raises(
+        ApiaryError,
+        match=r"m1 is without a leader.*host tcp://127.0.99.101:2376 swarm init --force-new-cluster --advertise-addr",
+    ):
         cluster.run("w1", "worker", wait_seconds=5)
 
 
@@ -534,6 +537,24 @@ def test_state_that_only_a_person_can_end(pair: Cluster, state: str, words: str)
         pair.run("w1", "worker")
     assert "secret" not in str(caught.value)
     assert pair.writes() == {}
+
+
+def test_lines_that_are_to_be_pasted_have_the_keys(pair: Cluster) -> None:
+    keys = {"ca_path": "/keys/ca.pem", "client_cert": "/keys/cert.pem", "client_key": "/keys/key.pem"}
+    pair["w1"].endpoint = {**pair["w1"].endpoint, "validate_certs": "true", **keys}
+    pair["w1"].state = "locked"
+    with pytest.raises(ApiaryError) as caught:
+        pair.run("w1", "worker")
+    line = "--tlsverify --tlscacert /keys/ca.pem --tlscert /keys/cert.pem --tlskey /keys/key.pem swarm unlock"
+    assert f"docker --host tcp://127.0.99.102:2376 {line}" in str(caught.value)
+
+
+def test_nobody_joins_or_creates_a_swarm_while_a_manager_waits_for_the_unlock_key(pair: Cluster) -> None:
+    pair["m1"].state = "locked"
+    pair["w1"].state, pair["w1"].swarm, pair["w1"].node_id = "inactive", None, ""
+    with pytest.raises(ApiaryError, match=r"m1 holds a locked swarm.*127.0.99.101:2376 swarm unlock"):
+        pair.run("w1", "worker")
+    assert pair.time < 5
 
 
 def test_manager_waits_for_an_election(trio: Cluster) -> None:
@@ -933,5 +954,5 @@ def test_what_ssh_said_in_the_place_of_an_engine_is_not_taken_for_its_refusal() 
         raise refusal(502, "Connection closed by remote host")
 
     with pytest.raises(ApiaryError, match=r"the connection to myvm1 .* broke when .* Connection closed by") as broken:
-        Connection("myvm1", "unix:///run/myvm1.sock", None).ask("describe itself", info)
+        Connection("myvm1", {"docker_host": "unix:///run/myvm1.sock"}, None).ask("describe itself", info)
     assert not isinstance(broken.value, Refused)
