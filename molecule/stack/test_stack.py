@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import json
+import resource
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,16 @@ def test_visualizer_shows_the_swarm_through_every_node(scenario: Any, node: str)
     with requests.get(f"{url}/events", stream=True, timeout=20) as events:
         state = next(line for line in events.iter_lines() if b"node2" in line)
     assert b"getstartedlab_web" in state or b"web" in state
+
+
+def test_clients_of_one_port_leave_room_for_those_of_others(scenario: Any) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))
+    with ExitStack() as idle:
+        for _ in range(1100):
+            idle.enter_context(socket.create_connection((scenario.entrypoint("node2"), 6379), timeout=20))
+        for port in (4000, 8080):
+            assert requests.get(f"http://{scenario.entrypoint('node2')}:{port}/", timeout=20).ok
 
 
 def test_visualizer_can_only_look(scenario: Any) -> None:

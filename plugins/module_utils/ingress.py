@@ -39,8 +39,13 @@ _UNCHECKED_TASKS = 10
 # Where the proxy listens in its container, one port after the other: above 1024, where no privilege is needed.
 _FIRST_LISTENER = 10001
 _STOP_SECONDS = 5
-# Each connection takes two file descriptors, each slot of each port one: this fits in 4096, all that some engines give.
-_CONNECTIONS = 1000
+# So many connections fit in the proxy's memory, each with both of its buffers (16 KiB) full; idle ones take 3 KiB.
+_CONNECTIONS = 4000
+_MEMORY = "256M"
+# Each connection takes two file descriptors, each slot of each port one, and so do listeners, DNS and the like.
+_DESCRIPTORS_OF_A_PORT = _MOST_TASKS + 2
+_DESCRIPTORS_OF_ITS_OWN = 64
+_FEWEST_OF_A_PORT = 50
 #: volumes of type tmpfs with a size, endpoint_mode and the order of updates came with this version of compose files
 _NEEDED_VERSION = (3, 6)
 
@@ -56,14 +61,19 @@ _NEEDED_VERSION = (3, 6)
 # may serve already when a check fails that had begun with the address of the task before it. Each is tried once, and
 # for less time than a silent connection has to stay open for a server to be thought behind it (probe.py).
 #
-# 15 minutes: after so long the routing mesh forgets an idle connection too.
+# 15 minutes: after so long the routing mesh forgets an idle connection too, and after two one that is half closed.
+#
+# "maxconn": each port has its share, so that the clients of one cannot take what those of the others need. The one
+# that has none left answers again when some of its connections end; together they are as many as there may be at all.
 _GLOBAL = f"""\
 global
-  maxconn {_CONNECTIONS}
+  maxconn "${{CONNECTIONS}}"
+  no strict-limits
   nbthread 1
   hard-stop-after {_STOP_SECONDS}s
 defaults
   mode tcp
+  maxconn "${{SHARE}}"
   balance roundrobin
   retries 100
   option redispatch 1
@@ -71,6 +81,8 @@ defaults
   timeout check 2s
   timeout client 15m
   timeout server 15m
+  timeout client-fin 2m
+  timeout server-fin 2m
 resolvers swarm
   nameserver docker 127.0.0.11:53
   accepted_payload_size 8192
@@ -98,7 +110,17 @@ backend {name}-unchecked
   timeout connect 400ms
   server-template task 1-{unchecked_tasks} tasks.{stack}_{service}:{target} resolvers swarm init-addr none
 """
-_COMMAND = 'printf %s "$HAPROXY_CFG" >/tmp/haproxy.cfg && exec haproxy -db -f /tmp/haproxy.cfg'
+# Some engines give 4096 file descriptors at most. HAProxy raises the soft limit itself; where even the fewest
+# connections need more than the hard one, it warns of that and goes on, as it need not be strict.
+_COMMAND = """\
+limit=$(ulimit -H -n)
+[ "$limit" != unlimited ] || limit=1048576
+SHARE=$(((limit - {descriptors}) / 2 / {ports}))
+[ "$SHARE" -lt {most} ] || SHARE={most}
+[ "$SHARE" -gt {fewest} ] || SHARE={fewest}
+export SHARE CONNECTIONS=$((SHARE * {ports}))
+printf %s "$HAPROXY_CFG" >/tmp/haproxy.cfg && exec haproxy -db -f /tmp/haproxy.cfg
+"""
 
 
 def choose(mode: str, kernel_lacks: Iterable[str]) -> str:
@@ -231,9 +253,15 @@ def _proxy(document: Mapping[str, Any], stack: str, image: str, ports: Sequence[
         )
         for listener, port in numbered
     )
+    command = _COMMAND.format(
+        ports=len(ports),
+        descriptors=_DESCRIPTORS_OF_ITS_OWN + len(ports) * _DESCRIPTORS_OF_A_PORT,
+        most=max(_CONNECTIONS // len(ports), _FEWEST_OF_A_PORT),
+        fewest=_FEWEST_OF_A_PORT,
+    )
     return {
         "image": image,
-        "entrypoint": ["sh", "-c", _escaped(_COMMAND)],
+        "entrypoint": ["sh", "-c", _escaped(command)],
         "environment": {"HAPROXY_CFG": _escaped(configuration)},
         "read_only": True,
         "volumes": [{"type": "tmpfs", "target": "/tmp", "tmpfs": {"size": 1 << 20}}],  # noqa: S108 - in the container
@@ -250,7 +278,7 @@ def _proxy(document: Mapping[str, Any], stack: str, image: str, ports: Sequence[
             "endpoint_mode": "dnsrr",
             "labels": {PROXY_LABEL: "true"},
             "resources": {
-                "limits": {"cpus": "0.5", "memory": "128M"},
+                "limits": {"cpus": "0.5", "memory": _MEMORY},
                 "reservations": {"memory": "16M"},
             },
             "restart_policy": {"condition": "any", "delay": "1s"},

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import re
+import resource
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +199,45 @@ def test_scaling_is_no_change_of_the_proxy() -> None:
 def test_no_variable_of_the_proxy_is_expanded_by_docker() -> None:
     text = ingress.to_text(transformed(web=WEB))
     assert problems_of(compose.parse(text), "shop") == []
-    assert r"\"$$HAPROXY_CFG\"" in text
+    assert '"$$HAPROXY_CFG"' in text
+    assert "$" not in text.replace("$$", "")
+
+
+@pytest.mark.parametrize(
+    ("ports", "descriptors", "share"),
+    [
+        (1, 1 << 20, 4000),
+        (4, 1 << 20, 1000),
+        (3, 20000, 1333),
+        (4, 4096, 403),  # what some engines give
+        (30, 4096, 50),
+        (1, 1024, 379),
+    ],
+)
+def test_each_port_has_a_share_that_the_others_cannot_take(
+    ports: int, descriptors: int, share: int, tmp_path: Path
+) -> None:
+    proxy = transformed(web={"image": "web", "ports": [f"{4000 + number}:80" for number in range(ports)]})["services"][
+        "ingress"
+    ]
+    haproxy = tmp_path / "haproxy"
+    haproxy.write_text('#!/bin/sh\necho "$SHARE $CONNECTIONS"\n')
+    haproxy.chmod(0o755)
+    shell, option, command = proxy["entrypoint"]
+    command = command.replace("$$", "$").replace("/tmp", str(tmp_path))  # noqa: S108 - in the container
+    if descriptors <= resource.getrlimit(resource.RLIMIT_NOFILE)[1]:
+        command = f"ulimit -n {descriptors}\n{command}"
+    else:
+        command = command.replace("$(ulimit -H -n)", str(descriptors))
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HAPROXY_CFG": proxy["environment"]["HAPROXY_CFG"]}
+    ran = subprocess.run([shell, option, command], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [str(share), str(share * ports)], ran.stderr
+    # the share is that of each frontend, and all of them together are what there may be at all
+    text = (tmp_path / "haproxy.cfg").read_text().replace("$$", "$")
+    assert re.findall(r'^(\w+)\n  (?:mode tcp\n  )?maxconn "(.*)"$', text, re.MULTILINE) == [
+        ("global", "${CONNECTIONS}"),
+        ("defaults", "${SHARE}"),
+    ]
 
 
 class Marked(str):
